@@ -1,0 +1,53 @@
+"""The few kinds of failure, sorted by what the caller does about them.
+
+HubError
+├── Rejected       these bytes will never be right: keep them with their reason, go on
+├── Unavailable    the other side is away: the same work again, later
+└── Misconfigured  a person must act: name the key, stop before serving
+
+Anything else is a defect and ends the process: a crash with a name beats a record quietly made up.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a message lies in the dead letters or was refused: a closed list, since each becomes a metric label."""
+
+    LENGTH = "length"
+    CRC = "crc"
+    SYNTAX = "syntax"
+    TIMEOUT = "timeout"
+    ENCRYPTED = "encrypted"
+    UNKNOWN_DEVICE = "unknown_device"
+    NOT_YOURS = "not_yours"
+    TOO_LARGE = "too_large"
+    SCHEMA = "schema"
+    POISON = "poison"
+    OUTSIDE_AREA = "outside_area"
+    DATUM = "datum"
+    BAD_TIME = "bad_time"
+    # Refused only, never dead-lettered: Kafka did not acknowledge in time, or too much already waits for it.
+    UNAVAILABLE = "unavailable"
+    BUSY = "busy"
+
+
+class HubError(Exception):
+    """Every failure the hub names itself."""
+
+
+class Rejected(HubError):
+    """These bytes will never be right: the caller keeps them with `reason` and goes on."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason.value)
+        self.reason = reason
+        self.detail = detail
+
+
+class Unavailable(HubError):
+    """The other side is away: the same work may succeed later."""
+
+
+class Misconfigured(HubError):
+    """A person must act: the message names the key or file and what to do."""

@@ -1,0 +1,103 @@
+"""What flows through the hub: frozen, already validated, one class per Avro record of `schemas/`.
+
+Field names, order and meaning are those of the `.avsc` files, which also carry units and sources. Times are integers:
+milliseconds since 1970-01-01 UTC. Places are WGS 84 in degrees. `None` stands only where the schema has a null.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+UNKNOWN_TOWN = "000000000"
+
+
+class TimeMark(StrEnum):
+    """How `event_at` came about; see `hub.core.times.place_in_time`."""
+
+    DEVICE = "device"  # the device's own time, plausible
+    TOO_OLD = "too_old"  # the device's time lies more than 2 h before acceptance: acceptance is used
+    TOO_NEW = "too_new"  # more than 2 min after acceptance: acceptance is used
+    MISSING = "missing"  # none given, or not readable: acceptance is used
+
+
+class Signal(StrEnum):
+    """What an alert says of its episode."""
+
+    BEGINS = "begins"
+    GOES_ON = "goes_on"
+    ENDS = "ends"
+    MOMENT = "moment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The common block: who saw it, where, when."""
+
+    id: str
+    town: str
+    device: str
+    vendor: str
+    kind: str
+    occurred_at: int | None
+    accepted_at: int
+    event_at: int
+    time_mark: str
+    lon: float | None
+    lat: float | None
+    datum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """One measured value of one factor, in the canonical unit of the factor where the register names the sent one."""
+
+    factor: str
+    statistic: str
+    value: float | None
+    unit: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading(Event):
+    """What a device measures; one record per message."""
+
+    message_code: str
+    period_s: int
+    backfilled: bool
+    incomplete: bool
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmValue:
+    """One factor of a device's own alarm (HJ/T 212-2005, CN 2072)."""
+
+    factor: str
+    value: float | None
+    unit: str
+    alarm_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AirAlert(Event):
+    """What a device, not the hub, concludes about the air."""
+
+    message_code: str
+    signal: str
+    values: tuple[AlarmValue, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """What could not be read, kept whole."""
+
+    id: str
+    feed: str
+    vendor: str
+    device: str
+    reason: str
+    detail: str
+    raw: bytes
+    evidence_sha256: str | None
+    accepted_at: int
+    answered: bool

@@ -1,0 +1,57 @@
+"""What a running process owes to those around it: the file that says where it serves, an orderly end, no orphans."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def run_file(data: Path, process: str) -> Path:
+    """Where a process says what it serves: {pid, ports}."""
+    return data / "run" / f"{process}.json"
+
+
+@contextmanager
+def announced(data: Path, process: str, ports: Mapping[str, int]) -> Iterator[None]:
+    """Writes the run file, whole or not at all, while the body runs; removes it at the end."""
+    path = run_file(data, process)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}), encoding="utf-8")
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def on_stop(stop: Callable[[], None]) -> None:
+    """Calls `stop` at SIGTERM and SIGINT; a second signal takes the system's way."""
+
+    def handle(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+
+
+def end_with_parent(stop: Callable[[], None], *, check_s: float = 0.5) -> None:
+    """Calls `stop` once the process that started this one is gone, however it went.
+
+    A process adopted by another parent has lost the one that would have ended it. One started by init has no one to lose.
+    """
+    parent = os.getppid()
+    if parent <= 1:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(check_s)
+        stop()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -1,0 +1,150 @@
+"""Settings: small frozen models, read once at the start from a TOML file and the environment.
+
+The file is `--config`, else `$GRIDHUB_CONFIG`, else `./hub.toml`, else the shipped default. Any key can be overridden by the
+environment: `GRIDHUB__KAFKA__BOOTSTRAP=...`. A secret may also be given as `<key>_file`, the path of a file that holds it. Unknown
+keys are refused. A connector's own section is read by the connector: `section(settings, "air", AirSettings)`.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field, PositiveInt, ValidationError
+
+from hub.core.errors import Misconfigured
+from hub.shipped import shipped
+
+ENVIRONMENT_PREFIX = "GRIDHUB__"
+CONNECTOR_SECTIONS = ("air", "patrol", "camera", "order")
+
+
+class HostPort(BaseModel, frozen=True, extra="forbid"):
+    """An address to listen on or to call; port 0 means any free port."""
+
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+
+    @classmethod
+    def parse(cls, text: object) -> object:
+        """`127.0.0.1:9212` or `[::1]:9212`; what is not text goes on to the model as it is."""
+        if not isinstance(text, str):
+            return text
+        host, separator, port = text.rpartition(":")
+        if not separator or not port.isdecimal():
+            raise ValueError(f"{text!r} is not HOST:PORT")
+        return {"host": host.strip("[]"), "port": int(port)}
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Listen = Annotated[HostPort, BeforeValidator(HostPort.parse)]
+
+
+class KafkaSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the cluster is, and how its topics are made."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    replication: PositiveInt = 1
+    partitions: PositiveInt = 12
+
+
+class TelemetrySettings(BaseModel, frozen=True, extra="forbid"):
+    """`listen` overrides the metrics address of the one process it is given to."""
+
+    listen: Listen | None = None
+    format: Literal["json", "text", ""] = ""
+
+
+class RegistrySettings(BaseModel, frozen=True, extra="forbid"):
+    """The folder with `devices.csv`; empty means the shipped demo town."""
+
+    dir: Path | None = None
+
+
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """All that every process shares; connectors' sections stay raw until their owner reads them."""
+
+    data: Path = Path(".gridhub/data")
+    kafka: KafkaSettings = KafkaSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    registry: RegistrySettings = RegistrySettings()
+    air: dict[str, Any] = {}
+    patrol: dict[str, Any] = {}
+    camera: dict[str, Any] = {}
+    order: dict[str, Any] = {}
+    source: str = "defaults"
+
+    @property
+    def devices_csv(self) -> Path:
+        """The register of devices."""
+        return (self.registry.dir or shipped("deploy/town")) / "devices.csv"
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load(config: Path | None = None) -> Settings:
+    """Reads file and environment; raises Misconfigured with the key and what is wrong with it."""
+    path = _find(config)
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+    except FileNotFoundError:
+        raise Misconfigured(f"the configuration file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"the configuration file {path} is not TOML: {error}") from None
+    for name, text in os.environ.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _set(raw, name, text)
+    _read_secrets(raw)
+    return _validate(Settings, raw | {"source": str(path)}, str(path), ())
+
+
+def section(settings: Settings, name: str, model: type[Model]) -> Model:
+    """One connector's section, checked by the connector's own model; raises Misconfigured."""
+    return _validate(model, getattr(settings, name), settings.source, (name,))
+
+
+def _find(config: Path | None) -> Path:
+    if config is not None:
+        return config
+    if named := os.environ.get("GRIDHUB_CONFIG"):
+        return Path(named)
+    local = Path("hub.toml")
+    return local if local.exists() else shipped("deploy/hub.example.toml")
+
+
+def _set(raw: dict[str, Any], name: str, text: str) -> None:
+    keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    place = raw
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            raise Misconfigured(f"{name}: {key} is not a section")
+    place[keys[-1]] = text
+
+
+def _read_secrets(table: dict[str, Any]) -> None:
+    for key, value in list(table.items()):
+        if isinstance(value, dict):
+            _read_secrets(value)
+        elif key.endswith("_file") and isinstance(value, str):
+            try:
+                table[key.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise Misconfigured(f"{key}: {value} cannot be read: {error.strerror}") from None
+            del table[key]
+
+
+def _validate(model: type[Model], raw: dict[str, Any], source: str, where: tuple[str, ...]) -> Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        # The input is left out of the message: it may be a secret.
+        faults = "; ".join(
+            f"{'.'.join(map(str, (*where, *fault['loc'])))}: {fault['msg']}"
+            for fault in error.errors(include_input=False)
+        )
+        raise Misconfigured(f"{source} (or the environment): {faults}") from None
