@@ -29,18 +29,29 @@ def announced(data: Path, process: str, ports: Mapping[str, int]) -> Iterator[No
         path.unlink(missing_ok=True)
 
 
-def on_stop(stop: Callable[[], None]) -> None:
-    """Calls `stop` at SIGTERM and SIGINT; a second signal takes the system's way."""
+def on_stop(stop: Callable[[], object]) -> None:
+    """Calls `stop` at SIGTERM and SIGINT; another one more than a second later, from someone who will not wait, ends at once.
+
+    One Ctrl-C can arrive twice, from the terminal and from a program in between that passes it on. A part of `gridhub up`, which sets
+    GRIDHUB_END_WITH_PARENT, stops with it too.
+    """
+    first: list[float] = []
 
     def handle(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop()
+        if not first:
+            first.append(time.monotonic())
+            stop()
+        elif time.monotonic() - first[0] > 1.0:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    if os.environ.get("GRIDHUB_END_WITH_PARENT") == "1":
+        end_with_parent(stop)
 
 
-def end_with_parent(stop: Callable[[], None], *, check_s: float = 0.5) -> None:
+def end_with_parent(stop: Callable[[], object], *, check_s: float = 0.5) -> None:
     """Calls `stop` once the process that started this one is gone, however it went.
 
     A process adopted by another parent has lost the one that would have ended it. One started by init has no one to lose.

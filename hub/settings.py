@@ -16,7 +16,6 @@ from hub.core.errors import Misconfigured
 from hub.shipped import shipped
 
 ENVIRONMENT_PREFIX = "GRIDHUB__"
-CONNECTOR_SECTIONS = ("air", "patrol", "camera", "order")
 
 
 class HostPort(BaseModel, frozen=True, extra="forbid"):
@@ -57,6 +56,12 @@ class TelemetrySettings(BaseModel, frozen=True, extra="forbid"):
     format: Literal["json", "text", ""] = ""
 
 
+class SchemasSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where `gridhub schemas serve` answers a registry's read routes."""
+
+    listen: Listen = HostPort(host="127.0.0.1", port=8081)
+
+
 class RegistrySettings(BaseModel, frozen=True, extra="forbid"):
     """The folder with `devices.csv`; empty means the shipped demo town."""
 
@@ -69,6 +74,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     data: Path = Path(".gridhub/data")
     kafka: KafkaSettings = KafkaSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    schemas: SchemasSettings = SchemasSettings()
     registry: RegistrySettings = RegistrySettings()
     air: dict[str, Any] = {}
     patrol: dict[str, Any] = {}

@@ -1,0 +1,269 @@
+"""Listens to stations: reads their bytes, hands messages to the outbox in order, answers once they are kept.
+
+Each connection is two tasks. One reads, cuts the stream into messages and hands each to the outbox at once, so that records keep the
+order in which a station sent them. The other waits for their fates in the same order and answers. Between them stands a queue of
+limited length: a station that sends faster than Kafka keeps is read more slowly, and TCP tells it so.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from connectors.air.hj212 import Fault, Framer, Header, Message, answer
+from connectors.air.settings import AirSettings
+from connectors.air.translate import PartTimes, translate
+from hub.connector import KEPT, Fate, Outbox, run
+from hub.core.errors import Misconfigured, Reason
+from hub.core.events import DeadLetter, Reading
+from hub.lang import Text
+from hub.registry import Device, load_devices
+from hub.settings import HostPort, Settings, section
+from hub.telemetry import FeedTelemetry
+
+FEED = "air"
+TOPIC_OF_READINGS = "readings"
+TOPIC_OF_ALERTS = "alerts.air"
+TOPICS = (TOPIC_OF_READINGS, TOPIC_OF_ALERTS)
+
+CHUNK_BYTES = 65536
+ANSWER_WANTED = 0b01  # of Flag
+DATA_ANSWER = "9014"
+NOTICE_ANSWER = "9013"
+# A heartbeat (HJ 212-2025; before that regional) and the notice of a clock that wants setting: nothing in them to keep.
+NOTICES = frozenset({"9015", "1013"})
+# Answers to requests, which this hub never makes; answering an answer would go on for ever.
+ANSWERS = frozenset({"9011", "9012", "9013", "9014"})
+# Faults after which the sender may forget the message once it is kept: its header says whose it is, and sending again changes nothing.
+FORGIVEN = frozenset({Reason.ENCRYPTED, Reason.SYNTAX})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a station is told when a message has been kept; nothing where `frame` is empty."""
+
+    fate: asyncio.Future[Fate]
+    cn: str
+    frame: bytes
+
+
+class Stations:
+    """The source of the feed `air`: every station's connection (see hub.connector.Source)."""
+
+    def __init__(self, settings: AirSettings, devices: Mapping[str, Device]) -> None:
+        self._settings = settings
+        self._devices = devices
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    async def start(self, outbox: Outbox, telemetry: FeedTelemetry) -> Mapping[str, int]:
+        """Listens. Raises Misconfigured when the address cannot be had."""
+        self._outbox = outbox
+        self._telemetry = telemetry
+        listen = self._settings.listen
+        try:
+            self._server = await asyncio.start_server(self._connected, listen.host, listen.port, limit=CHUNK_BYTES)
+        except OSError as error:
+            raise Misconfigured(
+                str(
+                    Text(
+                        f"air.listen: {listen} cannot be used: {error.strerror}",
+                        f"air.listen：无法使用 {listen}：{error.strerror}",
+                    )
+                )
+            ) from None
+        return {"hj212": self._server.sockets[0].getsockname()[1]}
+
+    async def stop(self) -> None:
+        """Reads nothing more, answers what has been read, closes."""
+        if self._server:
+            self._server.close()
+        self._stopping.set()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port, *_ = writer.get_extra_info("peername")
+        peer = f"{host}:{port}"
+        if len(self._connections) >= self._settings.max_connections or self._stopping.is_set():
+            self._telemetry.turned_away(peer, "too many connections")
+            writer.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        self._telemetry.connected(peer)
+        try:
+            why = await Connection(self._settings, self._devices, self._outbox, self._telemetry).serve(
+                reader, writer, self._stopping
+            )
+            self._telemetry.disconnected(peer, why)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+
+class Connection:
+    """One station's connection; what it remembers ends with it."""
+
+    def __init__(
+        self, settings: AirSettings, devices: Mapping[str, Device], outbox: Outbox, telemetry: FeedTelemetry
+    ) -> None:
+        self._settings = settings
+        self._devices = devices
+        self._outbox = outbox
+        self._telemetry = telemetry
+        self._framer = Framer()
+        self._parts = PartTimes()
+        self._noise = 0
+        self._replies: asyncio.Queue[Reply | None] = asyncio.Queue(settings.max_pending_messages)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stopping: asyncio.Event) -> str:
+        """Until either side ends; returns why. What was read by then is kept and answered."""
+        answering = asyncio.create_task(self._answer(writer))
+        reading = asyncio.create_task(self._read(reader))
+        stopped = asyncio.create_task(stopping.wait())
+        try:
+            # An answer that cannot be delivered ends the connection as well: the station will send again.
+            await asyncio.wait({answering, reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                return answering.result()
+            if reading.done():
+                why = reading.result()
+                await self._take(self._framer.close())
+            else:
+                why = "stopping"
+                reading.cancel()
+                await asyncio.wait({reading})
+            await self._replies.put(None)
+            await answering
+            return why
+        finally:
+            for task in (answering, reading, stopped):
+                task.cancel()
+
+    async def _read(self, reader: asyncio.StreamReader) -> str:
+        clock = asyncio.get_running_loop().time
+        idle_s, pending_s = self._settings.idle_timeout_s, self._settings.pending_timeout_s
+        heard = oldest_pending = clock()
+        while True:
+            deadline = heard + idle_s
+            if self._framer.pending:
+                deadline = min(deadline, oldest_pending + pending_s)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    chunk = await reader.read(CHUNK_BYTES)
+            except TimeoutError:
+                if clock() >= heard + idle_s:
+                    return "idle"
+                await self._take(self._framer.expire())
+                continue
+            except ConnectionError:
+                return "reset"
+            if not chunk:
+                return "closed"
+            heard = clock()
+            await self._take(self._framer.feed(chunk))
+            if self._framer.pending <= len(chunk):
+                oldest_pending = heard  # all that waits came just now
+
+    async def _take(self, arrived: Sequence[Message | Fault]) -> None:
+        for one in arrived:
+            await self._replies.put(self._keep(one))
+        if self._framer.noise > self._noise:
+            self._telemetry.noise(self._framer.noise - self._noise)
+            self._noise = self._framer.noise
+
+    def _keep(self, one: Message | Fault) -> Reply:
+        accepted_at = time.time_ns() // 1_000_000
+        if isinstance(one, Fault):
+            header = one.header if one.reason in FORGIVEN else None
+            return self._keep_unread(one.raw, one.reason, one.detail, header, accepted_at)
+        try:
+            return self._keep_message(one, accepted_at)
+        except Exception as defect:  # noqa: BLE001 - ours, not the station's: kept whole for people, and the feed goes on
+            self._telemetry.defect(defect)
+            return self._keep_unread(one.raw, Reason.POISON, type(defect).__name__, one.header, accepted_at)
+
+    def _keep_message(self, message: Message, accepted_at: int) -> Reply:
+        header = message.header
+        if message.oversize:
+            self._telemetry.oversize()
+        if header.cn in NOTICES:
+            return self._empty(header, NOTICE_ANSWER)
+        device = self._devices.get(header.mn)
+        if device is None:
+            return self._keep_unread(message.raw, Reason.UNKNOWN_DEVICE, f"MN {header.mn}", header, accepted_at)
+        record = translate(message, device, accepted_at, self._parts, self._settings.minute_period_s)
+        if record is None:
+            return self._empty(header, "" if header.cn in ANSWERS else DATA_ANSWER)
+        topic = TOPIC_OF_READINGS if isinstance(record, Reading) else TOPIC_OF_ALERTS
+        told = _told(header, DATA_ANSWER)
+        return Reply(self._outbox.publish(topic, record, message.raw), DATA_ANSWER, told)
+
+    def _keep_unread(self, raw: bytes, reason: Reason, detail: str, header: Header | None, accepted_at: int) -> Reply:
+        device = self._devices.get(header.mn) if header else None
+        # A resend has the same QN; without one the minute tells two equal faults apart (decision 6).
+        when = header.qn if header and header.qn else f"{accepted_at // 60_000}"
+        told = _told(header, DATA_ANSWER)
+        letter = DeadLetter(
+            id=f"{FEED}/{when}/{hashlib.sha256(raw).hexdigest()[:16]}",
+            feed=FEED,
+            vendor=device.vendor if device else "",
+            device=device.id if device else header.mn if header else "",
+            reason=reason,
+            detail=detail,
+            raw=raw,
+            evidence_sha256=None,
+            accepted_at=accepted_at,
+            answered=bool(told),
+        )
+        return Reply(self._outbox.dead_letter(letter), DATA_ANSWER, told)
+
+    def _empty(self, header: Header, cn: str) -> Reply:
+        fate: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
+        fate.set_result(self._outbox.empty())
+        return Reply(fate, cn, _told(header, cn) if cn else b"")
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> str:
+        while (reply := await self._replies.get()) is not None:
+            if await reply.fate not in KEPT or not reply.frame:
+                continue
+            try:
+                writer.write(reply.frame)
+                async with asyncio.timeout(self._settings.idle_timeout_s):
+                    await writer.drain()
+            except (ConnectionError, TimeoutError):
+                # The message is kept; the station, not having heard so, sends it again.
+                return "the station takes no answers"
+            self._outbox.answered(reply.cn)
+        return "closed"
+
+
+def _told(header: Header | None, cn: str) -> bytes:
+    """The answer's frame; empty where the station wants none (bit 0 of Flag), gave no QN to answer to, or so long a QN, PW and MN that
+    they do not fit into a frame again.
+    """
+    if header is None or not header.qn or not header.flag or not header.flag & ANSWER_WANTED:
+        return b""
+    try:
+        return answer(header, cn)
+    except ValueError:
+        return b""
+
+
+def main(settings: Settings) -> None:
+    """The connector as a process."""
+    air = section(settings, FEED, AirSettings)
+    devices = load_devices(settings.devices_csv, FEED)
+    run(
+        FEED,
+        settings,
+        Stations(air, devices),
+        topics=TOPICS,
+        budget_s=air.budget_s,
+        metrics=HostPort(host="127.0.0.1", port=9401),
+        answers=(DATA_ANSWER, NOTICE_ANSWER),
+    )

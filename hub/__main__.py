@@ -1,0 +1,195 @@
+"""The command `gridhub`: the only place where parts are put together.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 finding, 2 usage or misconfigured, 3 unavailable, 4 a time
+limit passed, 70 defect.
+"""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hub import __version__, lang
+from hub.core.errors import Misconfigured, Unavailable
+from hub.lang import Text, say
+from hub.settings import Settings, load
+
+DONE, FINDING, USAGE, UNAVAILABLE, PASSED, DEFECT = 0, 1, 2, 3, 4, 70
+
+Run = Callable[[argparse.Namespace, Settings], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    lang.choose(words[words.index("--lang") + 1] if "--lang" in words[:-1] else None)
+    options = _parser().parse_args(words)
+    run: Run = options.run
+    try:
+        return run(options, load(options.config))
+    except Misconfigured as error:
+        say(f"gridhub: {error}", f"gridhub：{error}")
+        return USAGE
+    except Unavailable as error:
+        say(f"gridhub: {error}", f"gridhub：{error}")
+        return UNAVAILABLE
+    except KeyboardInterrupt:
+        return 128 + 2
+    except Exception:  # noqa: BLE001 - the last frame of the program: the defect is named, and the process ends
+        traceback.print_exc()
+        return DEFECT
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=str(_CONFIG))
+    common.add_argument("--lang", choices=("zh", "en"), default=argparse.SUPPRESS, help=str(_LANG))
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=str(_JSON))
+    parser = argparse.ArgumentParser(prog="gridhub", parents=[common], description=str(_ABOUT))
+    parser.set_defaults(config=None, json=False)
+    parser.add_argument("--version", action="version", version=f"gridhub {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, help_text: Text, run: Run | None = None) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[common], help=str(help_text), description=str(help_text))
+        if run:
+            made.set_defaults(run=run)
+        return made
+
+    def under(parent: argparse.ArgumentParser, *subcommands: tuple[str, Text, Run]) -> list[argparse.ArgumentParser]:
+        group = parent.add_subparsers(required=True, metavar="COMMAND")
+        made = []
+        for name, help_text, run in subcommands:
+            child = group.add_parser(name, parents=[common], help=str(help_text), description=str(help_text))
+            child.set_defaults(run=run)
+            made.append(child)
+        return made
+
+    up = command(
+        "up",
+        Text("the whole hub on one machine, with simulated stations", "在一台机器上运行整个系统（含模拟站点）"),
+        _up,
+    )
+    up.add_argument("--data", type=Path, metavar="DIR", help=str(_DATA))
+    up.add_argument("--until-tickets", type=int, metavar="N", help=str(_UNTIL))
+    up.add_argument("--within", type=float, metavar="S", default=180.0, help=str(_WITHIN))
+    up.add_argument("--seed", type=int, metavar="N", default=1, help=str(_SEED))
+    up.add_argument("--no-view", action="store_true", help=str(_NO_VIEW))
+
+    kafka = command("kafka", Text("the embedded broker by itself", "仅运行内置的 Kafka"), _kafka)
+    kafka.add_argument("--data", type=Path, metavar="DIR", help=str(_DATA))
+    kafka.add_argument("--nodes", type=int, choices=(1, 3), default=1, help=str(_NODES))
+    kafka.add_argument("--port", type=int, default=9092, help=str(_PORT))
+    kafka.add_argument("--advertise", metavar="H:P,H:P,H:P", help=str(_ADVERTISE))
+
+    topics = command("topics", Text("the topics of the hub", "系统的主题（topic）"))
+    under(
+        topics,
+        (
+            "create",
+            Text("makes the topics that are missing and checks all", "创建缺少的主题并检查全部主题"),
+            _topics_create,
+        ),
+        (
+            "check",
+            Text("compares the cluster's topics with schemas/topics.toml", "对照 schemas/topics.toml 检查主题"),
+            _topics_check,
+        ),
+    )
+    schemas = command("schemas", Text("the record schemas", "记录的模式（schema）"))
+    checking, _ = under(
+        schemas,
+        ("check", Text("docs, defaults, examples, compatibility", "检查说明、默认值、示例和兼容性"), _schemas_check),
+        ("serve", Text("answers a schema registry's read routes", "提供模式注册表的只读接口"), _schemas_serve),
+    )
+    checking.add_argument("--against", type=Path, metavar="DIR", help=str(_AGAINST))
+    return parser
+
+
+def _up(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.up import up
+
+    if options.until_tickets is not None:
+        raise Misconfigured(
+            str(
+                Text(
+                    "--until-tickets needs the router, which this version does not have yet",
+                    "此版本尚无路由器，不支持 --until-tickets",
+                )
+            )
+        )
+    if options.data:
+        settings = settings.model_copy(update={"data": options.data})
+    return up(settings, seed=options.seed, records=not options.no_view)
+
+
+def _kafka(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import embedded_kafka
+
+    return embedded_kafka.run(options.data or settings.data, options.port, options.nodes, options.advertise)
+
+
+def _topics_create(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import topics
+
+    made = topics.create(settings.kafka)
+    if options.json:
+        print(json.dumps({"created": made}))
+    else:
+        for name in made:
+            print(name)
+    return DONE
+
+
+def _topics_check(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import topics
+
+    return _findings(topics.check(settings.kafka), as_json=options.json)
+
+
+def _schemas_check(options: argparse.Namespace, _settings: Settings) -> int:
+    from hub import schemas
+
+    return _findings(schemas.check(options.against), as_json=options.json)
+
+
+def _schemas_serve(_options: argparse.Namespace, settings: Settings) -> int:
+    from hub import schemas
+
+    return schemas.serve(settings, settings.schemas.listen)
+
+
+def _findings(findings: Sequence[str], *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"findings": list(findings)}, ensure_ascii=False))
+    else:
+        for finding in findings:
+            print(finding)
+    return FINDING if findings else DONE
+
+
+_ABOUT = Text(
+    "An event-driven integration hub for grid governance: what stations, patrols, cameras and people report becomes Avro on Kafka.",
+    "面向网格化管理的事件驱动集成中枢：把站点、巡查、摄像头和群众上报的信息变成 Kafka 上的 Avro 记录。",
+)
+_CONFIG = Text(
+    "settings (TOML); else $GRIDHUB_CONFIG, ./hub.toml, the shipped default",
+    "配置文件（TOML）；默认依次为 $GRIDHUB_CONFIG、./hub.toml、自带默认值",
+)
+_LANG = Text("language of what is said; else LANG", "界面语言；默认取自 LANG")
+_JSON = Text("results as JSON", "以 JSON 输出结果")
+_DATA = Text("folder for the data; a later start continues on it", "数据文件夹；再次启动时继续使用其中的数据")
+_UNTIL = Text("end with a summary after N tickets", "开出 N 张工单后输出汇总并结束")
+_WITHIN = Text("give up after so many seconds (exit code 4)", "超过该秒数则放弃（退出码 4）")
+_SEED = Text("the simulated stations' chance", "模拟站点的随机种子")
+_NO_VIEW = Text("a line every ten seconds instead of every record", "每十秒输出一行汇总，而不是逐条显示")
+_NODES = Text("brokers; this version runs one", "节点数；此版本只运行一个节点")
+_PORT = Text("port on 127.0.0.1; 0 means any free one", "127.0.0.1 上的端口；0 表示任意空闲端口")
+_ADVERTISE = Text("the addresses clients are told", "告知客户端的地址")
+_AGAINST = Text("an earlier version of the schemas folder", "较早版本的 schemas 文件夹")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""Records to Kafka: the one module that talks to kafka-python for reading and writing.
+
+What it relies on was read and tried in kafka-python 3.0.12 (pinned), where the producer
+
+- has no bound of its own on what waits (3.0 removed `buffer_memory`): counted here;
+- blocks in `send()` whenever a metadata answer lacks the topic, as in the first moments of a broker: `max_block_ms` is 0 once the topics
+  are known, so that it raises instead;
+- is dead for good once a batch that was sent before reaches its delivery timeout: `reset_producer_id()` takes the id away, and
+  `init_producer_id()` fetches a new one only in a state that is never entered again. Fatal errors end it likewise. Therefore: after any
+  failed delivery the producer is given up with all it holds, and another takes its place;
+- cannot be closed while something is undeliverable (`close()` raises out of its flush and leaves the thread running): its sender thread
+  is told to give up, as `close()` itself would after an empty flush.
+"""
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.net.compat import KafkaNetClient
+
+from hub.core.errors import HubError, Misconfigured, Reason, Rejected, Unavailable
+from hub.lang import Text
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_RECORD_BYTES = 1024 * 1024
+RECORD_COST_BYTES = 2048
+"""What a waiting record costs beside its content (futures, callbacks, the outbox' own entry)."""
+METADATA_EVERY_S = 5.0
+SILENCE_S = 15.0
+REPLACE_WAIT_S = 5.0
+SENDER_END_S = 2.0
+
+Done = Callable[[Exception | None], None]
+
+
+class Publisher:
+    """Hands records to Kafka: acks=all, idempotent, in call order per partition, bounded in memory, never blocking.
+
+    Order holds for all that is acknowledged: a record of which delivery failed may be on the topic or not, but never behind one that
+    was published after it and acknowledged before it was given up.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Collection[str],
+        *,
+        client_id: str,
+        max_bytes: int = MAX_BYTES,
+        delivery_timeout_s: float = 30.0,
+        wait_s: float = 30.0,
+    ) -> None:
+        """Connects, blocking up to about `wait_s`. Raises Unavailable (no broker answers) or Misconfigured (a topic is missing)."""
+        self._bootstrap = bootstrap
+        self._topics = tuple(topics)
+        self._client_id = client_id
+        self._max_bytes = max_bytes
+        self._delivery_timeout_s = delivery_timeout_s
+        self._changed = threading.Condition()
+        self._waiting: dict[int, tuple[float, int]] = {}  # when it was published (monotonic), bytes; oldest first
+        self._waiting_bytes = 0
+        self._numbers = itertools.count()
+        self._heard = time.monotonic()
+        self._closed = False
+        self._producer: Any = self._connect(wait_s)
+
+    def publish(self, topic: str, key: str, value: bytes, headers: Sequence[tuple[str, bytes]], done: Done) -> None:
+        """Enqueues one record and returns at once; later `done` is called exactly once, on another thread.
+
+        `done(None)`: all in-sync replicas have it. `done(Unavailable)`: given up, it may be there or not. `done(Rejected)`: the broker
+        finds it too large. Raises, and then `done` is never called: Unavailable (no broker, or `max_bytes` wait already: `Full`),
+        Rejected with reason `too_large` (over 1 MiB).
+        """
+        producer = self._producer
+        if producer is None:
+            raise Unavailable(f"no broker answers at {self._bootstrap}")
+        encoded_key = key.encode()
+        size = RECORD_COST_BYTES + len(encoded_key) + len(value) + sum(len(name) + len(text) for name, text in headers)
+        with self._changed:
+            if self._waiting_bytes + size > self._max_bytes:
+                raise Full(f"{self._waiting_bytes} bytes wait for Kafka already")
+            number = next(self._numbers)
+            self._waiting[number] = (time.monotonic(), size)
+            self._waiting_bytes += size
+        try:
+            future = producer.send(topic, value=value, key=encoded_key, headers=list(headers))
+        except MessageSizeTooLargeError:
+            self._forget(number)
+            raise Rejected(Reason.TOO_LARGE, f"{size} bytes") from None
+        except (KafkaError, ValueError) as error:
+            # The topic is missing from the last metadata answer (ValueError: from one that came during the call), or the producer was
+            # given up a moment ago. Nothing has been enqueued.
+            self._forget(number)
+            raise Unavailable(f"Kafka takes nothing on {topic}: {error}") from None
+
+        def settle(result: object) -> None:
+            self._forget(number)
+            if not isinstance(result, Exception):
+                self._heard = time.monotonic()
+                done(None)
+                return
+            self._give_up(producer)
+            done(_failure(result))
+
+        future.add_both(settle)
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait to be acknowledged."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What they take, with their overhead."""
+        return self._waiting_bytes
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest unacknowledged record has waited; 0 when none does."""
+        with self._changed:
+            since = next(iter(self._waiting.values()), None)
+        return time.monotonic() - since[0] if since else 0.0
+
+    def trouble(self, max_age_s: float = 5.0) -> str:
+        """Why Kafka must be called away, in a sentence for people; empty when it is there."""
+        if self._producer is None:
+            return str(Text(f"no broker answers at {self._bootstrap}", f"{self._bootstrap} 无 Kafka 响应"))
+        if (oldest := self.oldest_s) > max_age_s:
+            return str(Text(f"Kafka has not acknowledged for {oldest:.0f} s", f"Kafka 已 {oldest:.0f} 秒未确认"))
+        if (silence := time.monotonic() - self._heard) > SILENCE_S:
+            return str(Text(f"nothing heard from Kafka for {silence:.0f} s", f"已 {silence:.0f} 秒未收到 Kafka 的响应"))
+        return ""
+
+    def close(self, timeout_s: float) -> None:
+        """Waits up to `timeout_s` for what is under way, then gives up the rest (`done(Unavailable)`); at most 2 s more."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._waiting, timeout_s)
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            _discard(producer)
+
+    def _forget(self, number: int) -> None:
+        with self._changed:
+            self._waiting_bytes -= self._waiting.pop(number)[1]
+            if not self._waiting:
+                self._changed.notify_all()
+
+    def _give_up(self, producer: Any) -> None:
+        """A delivery failed, so nothing that `producer` holds can be trusted to come through: another one takes over."""
+        with self._changed:
+            if self._closed or self._producer is not producer:
+                return
+            self._producer = None
+        threading.Thread(target=self._replace, args=(producer,), name="kafka replace", daemon=True).start()
+
+    def _replace(self, producer: Any) -> None:
+        _discard(producer)
+        while not self._closed:
+            try:
+                successor = self._connect(REPLACE_WAIT_S)
+            except HubError:
+                continue  # /ready says so meanwhile; each try waits for itself
+            with self._changed:
+                if not self._closed:
+                    self._producer = successor
+                    return
+            _discard(successor)
+
+    def _connect(self, wait_s: float) -> Any:
+        wait_ms = int(wait_s * 1000)
+        delivery_ms = int(self._delivery_timeout_s * 1000)
+        clients: list[Any] = []
+
+        def client(**settings: Any) -> Any:
+            clients.append(KafkaNetClient(**settings))
+            return clients[-1]
+
+        try:
+            producer = KafkaProducer(
+                kafka_client=client,
+                bootstrap_servers=self._bootstrap,
+                client_id=self._client_id,
+                enable_idempotence=True,
+                acks="all",
+                compression_type="lz4",
+                linger_ms=5,
+                batch_size=131072,
+                max_request_size=MAX_RECORD_BYTES,
+                delivery_timeout_ms=delivery_ms,
+                request_timeout_ms=min(10_000, delivery_ms // 3),
+                reconnect_backoff_max_ms=1000,
+                metadata_max_age_ms=int(METADATA_EVERY_S * 1000),
+                bootstrap_timeout_ms=wait_ms,
+                max_block_ms=wait_ms,
+                allow_auto_create_topics=False,
+            )
+        except KafkaError as error:
+            # A constructor that fails leaves its sockets open, and each try would leave more.
+            for one in clients:
+                one.close()
+            raise Unavailable(f"no broker answers at {self._bootstrap}: {error}") from None
+        for topic in self._topics:
+            try:
+                producer.partitions_for(topic)
+            except KafkaError:
+                _discard(producer)
+                raise Misconfigured(
+                    str(
+                        Text(
+                            f"the topic {topic} does not exist at {self._bootstrap}: run gridhub topics create",
+                            f"{self._bootstrap} 上没有主题 {topic}：请运行 gridhub topics create",
+                        )
+                    )
+                ) from None
+        producer.config["max_block_ms"] = 0
+        producer._metadata.add_listener(self._answered)  # noqa: SLF001 - the only sign of life while nothing is published
+        self._heard = time.monotonic()
+        return producer
+
+    def _answered(self, _metadata: object) -> None:
+        self._heard = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A record as it lies on a topic."""
+
+    topic: str
+    value: bytes
+
+
+def tail(bootstrap: str, topics: Collection[str], stop: threading.Event) -> Iterator[list[Arrived]]:
+    """What arrives on `topics` from now on, committed records only, until `stop`; an empty list now and then when nothing does.
+
+    Raises Unavailable when no broker answers at the start.
+    """
+    try:
+        consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+        )
+    except KafkaError as error:
+        raise Unavailable(f"no broker answers at {bootstrap}: {error}") from None
+    try:
+        consumer.assign(
+            [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)]
+        )
+        while not stop.is_set():
+            batch = consumer.poll(timeout_ms=500)
+            yield [Arrived(record.topic, record.value) for records in batch.values() for record in records]
+    finally:
+        consumer.close()
+
+
+class Full(Unavailable):
+    """Too much waits for Kafka already."""
+
+
+def _failure(error: Exception) -> HubError:
+    if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+        return Rejected(Reason.TOO_LARGE, str(error))
+    return Unavailable(f"Kafka has not acknowledged: {error}")
+
+
+def _discard(producer: Any) -> None:
+    sender = producer._sender  # noqa: SLF001 - see the top of the file
+    sender.force_close()
+    sender.join(SENDER_END_S)
+    with contextlib.suppress(
+        KafkaError
+    ):  # a sender that has not ended by now is a daemon thread, and its records are given up
+        producer.close(timeout=0)

@@ -1,0 +1,314 @@
+"""Everything worth telling an operator: happenings, each a method that logs and counts.
+
+The only module that imports structlog and prometheus_client. `FeedTelemetry` does nothing, `FeedRecorder` writes and counts, tests use
+one that remembers. Device ids and peers go to the log, never into a label; payloads go to neither. A message that went well is counted,
+not logged.
+"""
+
+import json
+import logging
+import socketserver
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from socket import AF_INET6
+from typing import Any, Literal, TextIO
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+
+from hub import __version__
+from hub.core.errors import Misconfigured, Reason
+from hub.lang import Text
+
+FATES = ("published", "dead-lettered", "spooled", "empty", "refused")
+HTTP_TIMEOUT_S = 5.0
+
+
+class Telemetry:
+    """What happens in any process; this base class does nothing."""
+
+    def starting(self) -> None:
+        """The settings are read; nothing is served yet."""
+
+    def serving(self, ports: Mapping[str, int]) -> None:
+        """From now on `/ready` may say yes."""
+
+    def kafka_away(self, why: str) -> None:
+        """Kafka does not answer, or not in time; told once when it begins."""
+
+    def kafka_back(self) -> None:
+        """Kafka answers again."""
+
+    def stopping(self) -> None:
+        """Nothing new is taken."""
+
+    def stopped(self, balance: Mapping[str, int], *, drained: bool) -> None:
+        """The orderly end; `drained` is False when work was given up."""
+
+    def defect(self, error: BaseException) -> None:
+        """A mistake of the program, with its trace."""
+
+
+class FeedTelemetry(Telemetry):
+    """What happens in a connector; this class does nothing."""
+
+    def received(self) -> None:
+        """A message came in, whatever becomes of it."""
+
+    def published(self) -> None:
+        """First fate: its record is on Kafka."""
+
+    def dead_lettered(self, reason: Reason, device: str) -> None:
+        """First fate: it lies in the dead letters."""
+
+    def empty(self) -> None:
+        """First fate: nothing in it to keep."""
+
+    def refused(self, reason: Reason, device: str) -> None:
+        """First fate: not kept, so its sender was not told yes."""
+
+    def answered(self, answer: str) -> None:
+        """An answer went out to the sender (`9014`, `200`)."""
+
+    def connected(self, peer: str) -> None:
+        """A sender's connection was taken."""
+
+    def disconnected(self, peer: str, why: str) -> None:
+        """A connection that was taken has ended."""
+
+    def turned_away(self, peer: str, why: str) -> None:
+        """A connection was not taken (too many of them)."""
+
+    def noise(self, size: int) -> None:
+        """So many bytes belonged to no message."""
+
+    def oversize(self) -> None:
+        """A message was longer than its standard allows, and was read all the same."""
+
+
+class FeedRecorder(FeedTelemetry):
+    """Writes and counts what happens in the connector of `feed`.
+
+    `answers`: which answers this feed gives, so that their rates begin at 0. Each object has its own `registry`.
+    """
+
+    def __init__(self, feed: str, *, answers: Iterable[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger(feed=feed)
+        ProcessCollector(registry=self.registry)
+        build_info(self.registry)
+
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(f"gridhub_{name}", documentation, ("feed", *labels), registry=self.registry)
+
+        received = counter("messages_received_total", "Messages that came in.")
+        fates = counter("messages_total", "Messages by their one first fate.", "fate")
+        refused = counter("messages_refused_total", "Messages not kept, whose sender was not told yes.", "reason")
+        letters = counter("dead_letters_total", "Messages kept whole because they cannot be read.", "reason")
+        answers_given = counter("answers_total", "Answers that went out to senders.", "answer")
+        turned_away = counter("connections_refused_total", "Connections not taken.")
+        noise = counter("noise_bytes_total", "Bytes that belonged to no message.")
+        oversize = counter("oversize_messages_total", "Messages longer than their standard allows, read all the same.")
+        connections = Gauge("gridhub_connections", "Connections open now.", ("feed",), registry=self.registry)
+
+        # Children are made ahead: a series that appears with its first event hides that event from rate().
+        self._received = received.labels(feed)
+        self._fates = {fate: fates.labels(feed, fate) for fate in FATES}
+        self._refused = {reason: refused.labels(feed, reason.value) for reason in Reason}
+        self._letters = {reason: letters.labels(feed, reason.value) for reason in Reason}
+        self._answers = {answer: answers_given.labels(feed, answer) for answer in answers}
+        self._feed = feed
+        self._answers_given = answers_given
+        self._turned_away = turned_away.labels(feed)
+        self._noise = noise.labels(feed)
+        self._oversize = oversize.labels(feed)
+        self._connections = connections.labels(feed)
+
+    def starting(self) -> None:
+        self._log.info("starting", version=__version__)
+
+    def serving(self, ports: Mapping[str, int]) -> None:
+        self._log.info("serving", **ports)
+
+    def kafka_away(self, why: str) -> None:
+        self._log.warning("kafka away", why=why)
+
+    def kafka_back(self) -> None:
+        self._log.info("kafka back")
+
+    def stopping(self) -> None:
+        self._log.info("stopping")
+
+    def stopped(self, balance: Mapping[str, int], *, drained: bool) -> None:
+        self._log.info("stopped", drained=drained, **balance)
+
+    def defect(self, error: BaseException) -> None:
+        # Places in the program, but not the error's own words: they may quote a message, and so a person.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        self._log.error("defect", error=type(error).__name__, trace=trace)
+
+    def received(self) -> None:
+        self._received.inc()
+
+    def published(self) -> None:
+        self._fates["published"].inc()
+
+    def dead_lettered(self, reason: Reason, device: str) -> None:
+        self._fates["dead-lettered"].inc()
+        self._letters[reason].inc()
+        self._log.warning("dead letter", reason=reason.value, device=device)
+
+    def empty(self) -> None:
+        self._fates["empty"].inc()
+
+    def refused(self, reason: Reason, device: str) -> None:
+        self._fates["refused"].inc()
+        self._refused[reason].inc()
+        # Not a warning: while Kafka is away, which is told once, every message would bring one.
+        self._log.debug("refused", reason=reason.value, device=device)
+
+    def answered(self, answer: str) -> None:
+        if answer not in self._answers:
+            self._answers[answer] = self._answers_given.labels(self._feed, answer)
+        self._answers[answer].inc()
+
+    def connected(self, peer: str) -> None:
+        self._connections.inc()
+        self._log.debug("connected", peer=peer)
+
+    def disconnected(self, peer: str, why: str) -> None:
+        self._connections.dec()
+        self._log.debug("disconnected", peer=peer, why=why)
+
+    def turned_away(self, peer: str, why: str) -> None:
+        self._turned_away.inc()
+        self._log.warning("connection refused", peer=peer, why=why)
+
+    def noise(self, size: int) -> None:
+        self._noise.inc(size)
+
+    def oversize(self) -> None:
+        self._oversize.inc()
+
+
+def build_info(registry: CollectorRegistry) -> None:
+    """`gridhub_build_info{version}` = 1."""
+    Gauge("gridhub_build_info", "The version that runs.", ("version",), registry=registry).labels(__version__).set(1)
+
+
+def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "") -> None:
+    """Sends all logs of this process to `stream`, else stderr: JSON lines with `event` first, or text (`""`: text on a terminal).
+
+    The warnings of the Kafka client go the same way.
+    """
+    stream = stream or sys.stderr
+    text = form == "text" or (form == "" and stream.isatty())
+    common: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    ending: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if text
+        else [structlog.processors.format_exc_info, _event_first, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    )
+    structlog.configure(
+        processors=[*common, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
+    # INFO of the client tells every rebalance, DEBUG prints payloads.
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _event_first(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    return {"event": event.pop("event"), **event}
+
+
+def telemetry_app(registry: CollectorRegistry, ready: Callable[[], list[str]]) -> WSGIApplication:
+    """`GET /metrics`, `/live` (200 while the process answers), `/ready` (200, or 503 with the reasons `ready()` gives)."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        status, kind = "200 OK", "application/json"
+        match environ["REQUEST_METHOD"], environ["PATH_INFO"]:
+            case "GET", "/metrics":
+                kind, body = CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
+            case "GET", "/live":
+                body = b'{"live": true}'
+            case "GET", "/ready":
+                reasons = ready()
+                body = json.dumps({"ready": not reasons, "reasons": reasons}, ensure_ascii=False).encode()
+                status = "503 Service Unavailable" if reasons else status
+            case "GET", _:
+                status, body = "404 Not Found", b"{}"
+            case _:
+                status, body = "405 Method Not Allowed", b"{}"
+        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [body]
+
+    return app
+
+
+class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
+    """A small threaded server for machines to read; `stop()` ends it."""
+
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        # The library would ask DNS for the host's name here, which can take many seconds where there is none.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, *_where: object) -> None:
+        """A reader that went away before its answer is no happening; anything else is a defect."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            structlog.get_logger().error("defect", exc_info=error)
+
+    def stop(self) -> None:
+        """Takes no more requests and frees the port."""
+        self.shutdown()
+        self.server_close()
+
+
+class _HttpServer6(HttpServer):
+    address_family = AF_INET6
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = HTTP_TIMEOUT_S
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """One line per scrape would drown the rest."""
+
+
+def serve_wsgi(app: WSGIApplication, host: str, port: int) -> tuple[HttpServer, threading.Thread]:
+    """Serves `app` on its own thread; `server.server_port` is the port, also when 0 was asked for.
+
+    Raises Misconfigured when the address cannot be had.
+    """
+    kind = _HttpServer6 if ":" in host else HttpServer
+    try:
+        server = kind((host, port), _Quiet)
+    except OSError as error:
+        raise Misconfigured(
+            str(Text(f"{host}:{port} cannot be used: {error.strerror}", f"无法使用 {host}:{port}：{error.strerror}"))
+        ) from None
+    server.set_app(app)
+    thread = threading.Thread(target=server.serve_forever, name=f"http {server.server_port}", daemon=True)
+    thread.start()
+    return server, thread

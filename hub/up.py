@@ -1,0 +1,177 @@
+"""`gridhub up`: the whole hub on one machine, each part a process of its own, for a first look and for a laptop.
+
+Order: broker, topics, schema routes, connector, simulated stations, view; the end goes the other way round. Children are told to end
+with this process, so that no orphan stays behind even when it is killed.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub import topics, view
+from hub.core.errors import Unavailable
+from hub.lang import Text, chosen, progress, say
+from hub.running import on_stop, run_file
+from hub.settings import HostPort, Settings
+
+START_LIMIT_S = 120.0
+STOP_LIMIT_S = 12.0
+STATIONS = 40
+SECONDS_BETWEEN_MESSAGES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A part that runs: its name (also of its log and its run file) and its process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+class Stopped(Exception):
+    """A person ended the start before it was complete."""
+
+
+def up(settings: Settings, *, seed: int, records: bool) -> int:
+    """Starts everything, shows what arrives until SIGINT or SIGTERM, ends everything in order. Returns the exit code.
+
+    Raises Unavailable (a part did not start or ended by itself, with the last line it said) and what the topics raise.
+    """
+    stop = threading.Event()
+    on_stop(stop.set)
+    data = settings.data.resolve()
+    with contextlib.ExitStack() as running:
+        try:
+            bootstrap, children = _start(running, settings, data, seed, stop)
+            say("Everything runs; Ctrl-C ends it.", "全部就绪；按 Ctrl-C 结束。")
+            view.show(bootstrap, stop, records=records, watch=lambda: _check(children))
+        except Stopped:
+            pass
+        say("Ending ...", "正在结束……")
+    say(f"Ended; the data stays in {settings.data}.", f"已结束；数据保留在 {settings.data}。")
+    return 0
+
+
+def _start(
+    running: contextlib.ExitStack, settings: Settings, data: Path, seed: int, stop: threading.Event
+) -> tuple[str, list[Child]]:
+    gridhub = [sys.executable, "-m", "hub", "--lang", chosen(), "--config", settings.source]
+    kafka_port = HostPort.model_validate(HostPort.parse(settings.kafka.bootstrap)).port
+    environment = {"GRIDHUB__DATA": str(data)}
+
+    kafka = _begin(
+        running, data, "kafka", [*gridhub, "kafka", "--data", str(data), "--port", str(kafka_port)], environment
+    )
+    bootstrap = f"127.0.0.1:{_ports(data, kafka, stop)['kafka']}"
+    environment["GRIDHUB__KAFKA__BOOTSTRAP"] = bootstrap
+
+    with progress("Making the topics", "正在创建主题"):
+        topics.create(settings.kafka.model_copy(update={"bootstrap": bootstrap}))
+    schemas = _begin(running, data, "schemas", [*gridhub, "schemas", "serve"], environment)
+    _ports(data, schemas, stop)
+    air = _begin(
+        running, data, "air", [sys.executable, "-m", "connectors", "air", "--config", settings.source], environment
+    )
+    hj212 = _ports(data, air, stop)["hj212"]
+    stations = [
+        sys.executable,
+        "-m",
+        "connectors.air.simulate",
+        "--to",
+        f"127.0.0.1:{hj212}",
+        "--devices",
+        str(STATIONS),
+    ]
+    options = [
+        "--seed",
+        str(seed),
+        "--interval",
+        str(SECONDS_BETWEEN_MESSAGES),
+        "--registry",
+        str(settings.devices_csv),
+    ]
+    simulated = _begin(running, data, "stations", [*stations, *options], environment)
+    return bootstrap, [kafka, schemas, air, simulated]
+
+
+def _begin(
+    running: contextlib.ExitStack, data: Path, name: str, command: list[str], environment: Mapping[str, str]
+) -> Child:
+    log = data / "log" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # The broker speaks to the person itself: fetching Kafka the first time takes long.
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | environment | {"GRIDHUB_END_WITH_PARENT": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=None if name == "kafka" else file,
+            # Ctrl-C reaches this process only, which ends the others in order.
+            start_new_session=True,
+        )
+    child = Child(name, process, log)
+    running.callback(_end, child)
+    return child
+
+
+def _end(child: Child) -> None:
+    child.process.send_signal(signal.SIGTERM)
+    with progress(f"Waiting for {child.name} to end", f"正在等待 {child.name} 结束"):
+        try:
+            child.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            # Nothing acknowledged is lost by this: that is what every part promises of kill -9.
+            child.process.kill()
+            child.process.wait()
+    run_file(child.log.parent.parent, child.name).unlink(missing_ok=True)
+
+
+def _ports(data: Path, child: Child, stop: threading.Event) -> dict[str, int]:
+    """Waits until the child says where it serves."""
+    deadline = time.monotonic() + START_LIMIT_S
+    path = run_file(data, child.name)
+    with (
+        progress(f"Starting {child.name}", f"正在启动 {child.name}")
+        if child.name != "kafka"
+        else contextlib.nullcontext()
+    ):
+        while time.monotonic() < deadline:
+            if stop.is_set():
+                raise Stopped
+            _check([child])
+            with contextlib.suppress(FileNotFoundError):
+                said = json.loads(path.read_text(encoding="utf-8"))
+                # A file of an earlier run that was killed names another process.
+                if said["pid"] == child.process.pid:
+                    ports: dict[str, int] = said["ports"]
+                    return ports
+            stop.wait(0.05)
+    raise Unavailable(
+        str(
+            Text(
+                f"{child.name} does not serve after {START_LIMIT_S:.0f} s: see {child.log}",
+                f"{child.name} 在 {START_LIMIT_S:.0f} 秒内未就绪：见 {child.log}",
+            )
+        )
+    )
+
+
+def _check(children: list[Child]) -> None:
+    for child in children:
+        code = child.process.poll()
+        if code is not None:
+            lines = child.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            said = f": {lines[-1]}" if lines else ""
+            raise Unavailable(
+                str(Text(f"{child.name} ended with code {code}{said}", f"{child.name} 已退出，代码 {code}{said}"))
+            )

@@ -1,0 +1,40 @@
+"""What tests share: one real broker for all that need one, with all topics on it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from hub import topics as hub_topics
+from hub.settings import KafkaSettings
+from hub.topics import Topic
+from tests.brokers import BorrowedBroker, Broker
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test marked needs_<program> does not run where that program is missing, and says so."""
+    for item in items:
+        for mark in item.iter_markers():
+            program = mark.name.removeprefix("needs_")
+            if program != mark.name and shutil.which(program) is None:
+                item.add_marker(pytest.mark.skip(reason=f"needs {program}"))
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A running broker. Who kills it starts it again; GRIDHUB_TEST_BOOTSTRAP names one to borrow instead."""
+    if borrowed := os.environ.get("GRIDHUB_TEST_BOOTSTRAP"):
+        yield BorrowedBroker(borrowed)
+        return
+    own = Broker(tmp_path_factory.mktemp("broker"))
+    own.start()
+    yield own
+    own.stop()
+
+
+@pytest.fixture(scope="session")
+def topics(broker: Broker) -> dict[str, Topic]:
+    """All topics of `schemas/topics.toml`, made on the broker."""
+    hub_topics.create(KafkaSettings(bootstrap=broker.bootstrap))
+    return hub_topics.load_topics()

@@ -1,0 +1,443 @@
+"""The simulated stations against a platform of the test's own: it knows of HJ 212 only what stands in this file."""
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from kafka.partitioner.default import murmur2
+
+from connectors.air.simulate import (
+    BEIJING,
+    EPISODE_EVERY_S,
+    TROUBLES,
+    Episodes,
+    Log,
+    Manners,
+    Station,
+    Tally,
+    Upload,
+    as_sent,
+    generation_of,
+    main,
+    simulate,
+)
+from hub.registry import Device, SentUnit, load_devices
+from hub.settings import HostPort
+from hub.shipped import shipped
+
+ZHENGAN = "410122106"
+HEADER = re.compile(rb"QN=([^;]*);ST=[^;]*;CN=[^;]*;PW=[^;]*;MN=([^;]*);Flag=(\d+);")
+Result = TypeVar("Result")
+MORNING = datetime(2026, 3, 2, 7, 55, tzinfo=BEIJING)
+
+
+def register() -> list[Device]:
+    return list(load_devices(shipped("deploy/town") / "devices.csv", "air").values())
+
+
+def crc(segment: bytes) -> int:
+    """CRC16 as HJ 212-2017 annex A describes it."""
+    value = 0xFFFF
+    for byte in segment:
+        value = (value >> 8) ^ byte
+        for _ in range(8):
+            value = (value >> 1) ^ 0xA001 if value & 1 else value >> 1
+    return value
+
+
+class Platform:
+    """Answers 9014 to whatever carries a QN and asks for it, unless `ignores` (times heard, number of the connection) says no."""
+
+    def __init__(self, ignores: Callable[[int, int], bool] = lambda *_: False) -> None:
+        self.heard: Counter[tuple[bytes, bytes]] = Counter()
+        self.connections: list[bytes] = []
+        self.on_bytes: Callable[[bytes], None] = lambda _: None
+        self._ignores = ignores
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(self.connections)
+        self.connections.append(b"")
+        rest = b""
+        while chunk := await reader.read(65536):
+            self.connections[number] += chunk
+            self.on_bytes(chunk)
+            rest += chunk
+            while found := HEADER.search(rest):
+                rest = rest[found.end() :]
+                qn, mn, flag = found.groups()
+                self.heard[mn, qn] += 1
+                if int(flag) & 1 and not self._ignores(self.heard[mn, qn], number):
+                    segment = b"QN=%b;ST=91;CN=9014;PW=123456;MN=%b;Flag=4;CP=&&&&" % (qn, mn)
+                    writer.write(b"##%04d%b%04X\r\n" % (len(segment), segment, crc(segment)))
+                    await writer.drain()
+        writer.close()
+
+
+def run(
+    platform: Platform,
+    log: Path,
+    *,
+    devices: int = 3,
+    messages: int = 30,
+    seed: int = 7,
+    troubles: float = 0.0,
+    clock: Callable[[], datetime] | None = None,
+    **manners: float,
+) -> tuple[Tally, list[dict[str, Any]]]:
+    """A whole simulation against the platform: the tally and the lines of the log."""
+
+    async def against(port: int) -> Tally:
+        with log.open("w", encoding="utf-8") as file:
+            return await simulate(
+                register()[:devices],
+                HostPort(host="127.0.0.1", port=port),
+                seed=seed,
+                troubles=troubles,
+                messages=messages,
+                manners=Manners(interval_s=0, **manners),  # type: ignore[arg-type]
+                log=Log(file),
+                **({"clock": clock} if clock else {}),
+            )
+
+    return asyncio.run(served(platform, against)), lines_of(log)
+
+
+async def served(platform: Platform, work: Callable[[int], Awaitable[Result]]) -> Result:
+    async with asyncio.timeout(60), await asyncio.start_server(platform, "127.0.0.1", 0) as server:
+        return await work(server.sockets[0].getsockname()[1])
+
+
+def lines_of(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+def sent(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in lines if line["what"] == "sent"]
+
+
+def attempts(lines: list[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """The sent lines of each message."""
+    of: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for line in sent(lines):
+        of[line["device"], line["n"]].append(line)
+    return of
+
+
+def station(device: Device, *, seed: int = 7, troubles: float = 0.0) -> Station:
+    return Station(device, seed, troubles, Episodes.among(seed, register()), lambda: MORNING)
+
+
+def spoken(device: Device, count: int, *, seed: int = 7, troubles: float = 0.0) -> list[Upload]:
+    one = station(device, seed=seed, troubles=troubles)
+    return [upload for _ in range(count) for upload in one.next()]
+
+
+# The register of the demo town
+
+
+def test_the_demo_town_has_forty_stations_in_twenty_four_towns_on_all_partitions() -> None:
+    devices = register()
+    towns = Counter(device.town for device in devices)
+    assert len(devices) == 40
+    assert len(towns) == 24
+    assert towns.most_common(1)[0] == (ZHENGAN, 7)
+    assert {(murmur2(town.encode()) & 0x7FFFFFFF) % 12 for town in towns} == set(range(12))
+
+
+def test_the_demo_town_has_every_generation_unit_and_a_wrong_scale() -> None:
+    devices = register()
+    assert {generation_of(device).version for device in devices} == {0, 1, 2}
+    assert {unit.unit for device in devices for unit in device.units.values()} >= {"ug/m3", "mg/m3", "ng/m3", "hPa"}
+    assert {unit.scale for device in devices for unit in device.units.values()} == {Decimal(1), Decimal(10)}
+    assert all(device.lon is not None and 113.5 < device.lon < 114.5 for device in devices)
+    assert all(device.lat is not None and 34.4 < device.lat < 35.0 for device in devices)
+
+
+# What stations say
+
+
+def test_the_same_seed_says_the_same_and_another_does_not() -> None:
+    for device in register()[:8]:
+        first = [upload.raw for upload in spoken(device, 60, troubles=0.3)]
+        assert [upload.raw for upload in spoken(device, 60, troubles=0.3)] == first
+        assert [upload.raw for upload in spoken(device, 60, seed=8, troubles=0.3)] != first
+
+
+def test_a_message_without_trouble_is_a_frame_of_the_standard() -> None:
+    for device in register():
+        for upload in spoken(device, 60):
+            length, segment, tail = int(upload.raw[2:6]), upload.raw[6:-6], upload.raw[-6:]
+            assert upload.raw.startswith(b"##")
+            assert length == len(segment) <= 1024
+            assert tail == b"%04X\r\n" % crc(segment)
+            assert upload.wants_answer
+
+
+def test_every_kind_of_message_is_sent_by_the_generation_that_has_it() -> None:
+    kinds: dict[int, set[str]] = defaultdict(set)
+    for device in register():
+        for upload in spoken(device, 80):
+            kinds[generation_of(device).version].add(upload.get("CN") or "")
+            assert int(upload.get("Flag") or 0) >> 2 == generation_of(device).version
+            assert upload.get("RF") is None or generation_of(device).version == 2
+    usual = {"2011", "2051", "2061", "2031", "9015", "1013"}
+    assert kinds == {0: usual | {"2072"}, 1: usual | {"9021"}, 2: usual}
+
+
+def test_qns_rise_and_parts_of_a_split_message_follow_each_other() -> None:
+    for device in register():
+        uploads = spoken(device, 80)
+        qns = [upload.get("QN") or "" for upload in uploads]
+        assert qns == sorted(set(qns))
+        for first, second in pairwise(uploads):
+            if first.get("PNO") == "1":
+                assert second.get("PNO") == "2"
+                assert int(second.get("QN") or 0) == int(first.get("QN") or 0) + 1
+                assert second.data_time == first.data_time
+                assert not set(first.values) & set(second.values)
+
+
+def test_numbers_count_messages_and_keep_to_the_limit() -> None:
+    one = station(register()[0], troubles=1.0)
+    taken = [upload for _ in range(50) for upload in one.next(1)]
+    assert [upload.n for upload in taken] == list(range(1, 51))
+
+
+def test_every_trouble_occurs_and_says_what_should_become_of_it() -> None:
+    seen: dict[str, set[tuple[str, bool]]] = defaultdict(set)
+    for device in register():
+        for upload in spoken(device, 60, troubles=1.0):
+            seen[upload.trouble].add((upload.expect, upload.wants_answer))
+    assert set(seen) - {""} == set(TROUBLES)
+    unanswered_faults = {"swapped_crc", "modbus_crc", "broken_off", "empty_mn"} | {
+        name for name in TROUBLES if name.startswith("length_")
+    }
+    for name, outcomes in seen.items():
+        if name in unanswered_faults:
+            assert outcomes == {("dead-letter", False)}, name
+        elif name in {"foreign_mn", "unfinished_body", "encrypted"}:
+            assert outcomes == {("dead-letter", True)}, name
+        elif name in {"ping", "modbus_frame", "hexadecimal_text"}:
+            assert outcomes == {("nothing", False)}, name
+        elif name in {"no_qn", "no_flag"}:
+            assert outcomes == {("reading", False)}, name
+        elif name == "unknown_factors":
+            assert outcomes == {("empty", True)}
+        elif name:
+            assert outcomes == {("reading", True)}, name
+
+
+def test_a_wrong_crc_is_never_the_right_one() -> None:
+    for device in register():
+        for upload in spoken(device, 60, troubles=1.0):
+            if upload.trouble in {"swapped_crc", "modbus_crc"}:
+                assert int(upload.raw[-6:-2], 16) != crc(upload.raw[6:-6])
+
+
+def test_values_in_the_log_stand_on_the_wire() -> None:
+    for device in register():
+        for upload in spoken(device, 40, troubles=0.5):
+            for name, text in upload.values.items():
+                assert f"-{name.partition('-')[2]}={text}" in upload.body or name == "AlarmType"
+
+
+def test_a_level_is_sent_in_the_unit_and_scale_of_the_register() -> None:
+    assert as_sent("a34004", 75.0, SentUnit("ug/m3", Decimal(1))) == "75.0"
+    assert as_sent("a34004", 75.0, SentUnit("mg/m3", Decimal(1))) == "0.0750"
+    assert as_sent("a34004", 75.0, SentUnit("ng/m3", Decimal(1))) == "75000"
+    assert as_sent("a34004", 75.0, SentUnit("ug/m3", Decimal(10))) == "7.5"
+    assert as_sent("a01006", 101.3, SentUnit("hPa", Decimal(1))) == "1013.0"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_first_episode_strikes_the_town_with_the_most_stations_within_minutes(seed: int) -> None:
+    episodes = Episodes.among(seed, register())
+    particles = [episodes.gain(ZHENGAN, "a34002", second) for second in range(int(EPISODE_EVERY_S))]
+    assert max(particles) > 1.8
+    assert particles[0] == particles[-1] == 1.0
+    assert all(episodes.gain("410222101", "a34002", second) == 1.0 for second in range(int(EPISODE_EVERY_S)))
+
+
+# How they send it
+
+
+def test_a_run_ends_by_itself_when_all_is_answered(tmp_path: Path) -> None:
+    tally, lines = run(Platform(), tmp_path / "log", messages=31)
+    assert tally.sent == tally.answered == 31
+    assert tally.connected == tally.waiting == 0
+    assert Counter(line["what"] for line in lines) == {"sent": 31, "answered": 31, "connected": 3, "closed": 3}
+
+
+def test_two_runs_of_a_seed_send_the_same_bytes(tmp_path: Path) -> None:
+    def bytes_of_a_run(name: str) -> dict[tuple[str, int], str]:
+        _, lines = run(Platform(), tmp_path / name, messages=60, troubles=0.3, clock=lambda: MORNING)
+        return {key: one[0]["raw"] for key, one in attempts(lines).items()}
+
+    assert bytes_of_a_run("first") == bytes_of_a_run("second")
+
+
+def test_what_is_not_answered_is_sent_again_with_the_same_bytes(tmp_path: Path) -> None:
+    _, lines = run(Platform(lambda heard, _: heard < 3), tmp_path / "log", messages=6, timeout_s=0.2)
+    for one in attempts(lines).values():
+        assert [line["attempt"] for line in one] == [1, 2, 3]
+        assert len({line["raw"] for line in one}) == 1
+    assert len([line for line in lines if line["what"] == "answered"]) == 6
+
+
+def test_after_the_last_resend_the_station_reconnects_and_goes_on_with_the_same_message(tmp_path: Path) -> None:
+    platform = Platform(lambda _, connection: connection == 0)
+    _, lines = run(platform, tmp_path / "log", devices=1, messages=2, timeout_s=0.2, resends=1)
+    first, second = attempts(lines).values()
+    assert [line["attempt"] for line in first] == [1, 2, 3]
+    assert [line["attempt"] for line in second] == [1]
+    assert platform.connections[1].startswith(bytes.fromhex(first[0]["raw"]))
+    assert [line["what"] for line in lines if line["what"] != "sent"] == [
+        "connected", "closed", "connected", "answered", "answered", "closed",
+    ]  # fmt: skip
+
+
+def test_an_answered_message_may_be_repeated_with_the_same_bytes(tmp_path: Path) -> None:
+    tally, lines = run(Platform(), tmp_path / "log", messages=12, repeat=1.0)
+    assert tally.sent == tally.answered == 24
+    for key, one in attempts(lines).items():
+        assert len({line["raw"] for line in one}) == 1
+        story = [(line["what"], line["attempt"]) for line in lines if (line["device"], line.get("n")) == key]
+        assert story == [("sent", 1), ("answered", 1), ("sent", 2), ("answered", 2)]
+
+
+def test_a_line_is_written_before_its_bytes_leave(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    platform = Platform()
+    early: list[bytes] = []
+
+    def check(chunk: bytes) -> None:
+        logged = b"".join(bytes.fromhex(line["raw"]) for line in sent(lines_of(log)))
+        if chunk not in logged:
+            early.append(chunk)
+
+    platform.on_bytes = check
+    run(platform, log, devices=1, messages=20)
+    assert early == []
+    assert platform.connections[0] == b"".join(bytes.fromhex(line["raw"]) for line in sent(lines_of(log)))
+
+
+def test_what_cannot_be_answered_is_sent_once(tmp_path: Path) -> None:
+    _, lines = run(Platform(), tmp_path / "log", devices=40, messages=1200, troubles=1.0, repeat=1.0)
+    answered = {(line["device"], line["n"]) for line in lines if line["what"] == "answered"}
+    assert {line["trouble"] for line in sent(lines)} - {""} == set(TROUBLES)
+    assert sum(len({line["n"] for line in one}) for one in attempts(lines).values()) == 1200
+    for key, one in attempts(lines).items():
+        assert len(one) == (2 if key in answered else 1)
+        if one[0]["expect"] == "nothing" or one[0]["qn"] is None:
+            assert key not in answered
+
+
+def test_a_platform_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    async def late() -> Tally:
+        idle = await asyncio.start_server(Platform(), "127.0.0.1", 0)
+        port = idle.sockets[0].getsockname()[1]
+        idle.close()
+        await idle.wait_closed()
+        with (tmp_path / "log").open("w", encoding="utf-8") as file:
+            sending = asyncio.create_task(
+                simulate(
+                    register()[:2],
+                    HostPort(host="127.0.0.1", port=port),
+                    seed=1,
+                    troubles=0,
+                    messages=4,
+                    manners=Manners(interval_s=0),
+                    log=Log(file),
+                )
+            )
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(sending), 0.1)
+            async with asyncio.timeout(30), await asyncio.start_server(Platform(), "127.0.0.1", port):
+                return await sending
+
+    assert asyncio.run(late()).answered == 4
+
+
+def test_a_platform_that_closes_at_once_is_left_longer_and_longer_alone(tmp_path: Path) -> None:
+    opened: list[float] = []
+    enough = asyncio.Event()
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(asyncio.get_running_loop().time())
+        writer.close()
+        if len(opened) == 4:
+            enough.set()
+
+    async def against(log: Log) -> None:
+        async with asyncio.timeout(30), await asyncio.start_server(close, "127.0.0.1", 0) as server:
+            to = HostPort(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+            sending = asyncio.create_task(
+                simulate(register()[:1], to, seed=1, troubles=0, messages=1, manners=Manners(interval_s=0), log=log)
+            )
+            await enough.wait()
+            sending.cancel()
+            await asyncio.wait({sending})
+
+    with (tmp_path / "log").open("w", encoding="utf-8") as file:
+        asyncio.run(against(Log(file)))
+    gaps = [later - earlier for earlier, later in pairwise(opened)]
+    assert all(gap >= pause for gap, pause in zip(gaps, (0.19, 0.39, 0.79), strict=True))
+
+
+# The command
+
+
+async def command(port: int, log: Path, *more: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "connectors.air.simulate", "--to", f"127.0.0.1:{port}", "--log", str(log),
+        "--devices", "4", "--seed", "3", "--interval", "0", *more, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_the_command_ends_after_its_messages(tmp_path: Path) -> None:
+    async def work(port: int) -> int | None:
+        process = await command(port, tmp_path / "log", "--messages", "40", "--troubles", "0")
+        await process.communicate()
+        return process.returncode
+
+    assert asyncio.run(served(Platform(), work)) == 0
+    assert Counter(line["what"] for line in lines_of(tmp_path / "log"))["answered"] == 40
+
+
+def test_the_command_ends_in_order_at_a_signal(tmp_path: Path) -> None:
+    heard = asyncio.Event()
+    platform = Platform()
+    platform.on_bytes = lambda _: heard.set()
+
+    async def work(port: int) -> tuple[int | None, bytes]:
+        process = await command(port, tmp_path / "log")
+        await heard.wait()
+        process.send_signal(signal.SIGTERM)
+        _, said = await process.communicate()
+        return process.returncode, said
+
+    assert asyncio.run(served(platform, work)) == (0, b"")
+    whats = Counter(line["what"] for line in lines_of(tmp_path / "log"))
+    assert whats["connected"] == whats["closed"] > 0
+
+
+@pytest.mark.parametrize("devices", ["0", "41"])
+def test_more_stations_than_registered_are_refused(devices: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--devices", devices, "--lang", "en"]) == 2
+    assert "1 to 40" in capsys.readouterr().err
+
+
+def test_another_register_may_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "devices.csv"
+    assert main(["--registry", str(missing), "--lang", "en"]) == 2
+    assert str(missing) in capsys.readouterr().err

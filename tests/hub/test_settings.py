@@ -1,0 +1,66 @@
+"""Settings: file, environment, secrets, and a sentence for each mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from connectors.air.settings import AirSettings
+from hub.core.errors import Misconfigured
+from hub.settings import load, section
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "hub.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_file_is_read(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, '[kafka]\nbootstrap = "a:1"\n[air]\nlisten = "0.0.0.0:7"\n'))
+    assert settings.kafka.bootstrap == "a:1"
+    assert section(settings, "air", AirSettings).listen.port == 7
+
+
+def test_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDHUB__KAFKA__BOOTSTRAP", "b:2")
+    monkeypatch.setenv("GRIDHUB__AIR__IDLE_TIMEOUT_S", "5")
+    settings = load(written(tmp_path, '[kafka]\nbootstrap = "a:1"\n'))
+    assert settings.kafka.bootstrap == "b:2"
+    assert section(settings, "air", AirSettings).idle_timeout_s == 5
+
+
+def test_config_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDHUB_CONFIG", str(written(tmp_path, 'data = "/elsewhere"\n')))
+    assert load().data == Path("/elsewhere")
+
+
+def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("c:3\n", encoding="utf-8")
+    assert load(written(tmp_path, f'[kafka]\nbootstrap_file = "{tmp_path}/secret"\n')).kafka.bootstrap == "c:3"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[kafka]\nbootstrp = 'a:1'\n", "kafka.bootstrp"),
+        ("[kafka]\nreplication = 0\n", "kafka.replication"),
+        ("[nonsense]\n", "nonsense"),
+        ("[kafka\n", "not TOML"),
+        ("[telemetry]\nlisten = '9401'\n", "telemetry.listen"),
+        ("[kafka]\nbootstrap_file = '/no/such/file'\n", "bootstrap_file"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(Misconfigured, match=named):
+        load(written(tmp_path, text))
+
+
+def test_a_mistake_in_a_connectors_section_is_named(tmp_path: Path) -> None:
+    settings = load(written(tmp_path, "[air]\nbudget_s = -1\n"))
+    with pytest.raises(Misconfigured, match=r"air\.budget_s"):
+        section(settings, "air", AirSettings)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="does not exist"):
+        load(tmp_path / "none.toml")

@@ -1,0 +1,199 @@
+"""What operators see: metrics by their published names, logs that machines read, and the truth about being ready."""
+
+import io
+import json
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from hub import __version__
+from hub.connector import Fate
+from hub.core.errors import Misconfigured, Reason
+from hub.telemetry import FATES, FeedRecorder, HttpServer, log_to, serve_wsgi, telemetry_app
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    before = logging.root.handlers[:], logging.root.level
+    log_to(stream)
+    yield stream
+    structlog.reset_defaults()
+    logging.root.handlers[:], level = before
+    logging.root.setLevel(level)
+
+
+@contextmanager
+def serving(recorder: FeedRecorder, ready: Callable[[], list[str]] = list) -> Iterator[HttpServer]:
+    server, thread = serve_wsgi(telemetry_app(recorder.registry, ready), "127.0.0.1", 0)
+    yield server
+    server.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def get(server: HttpServer, path: str, method: str = "GET") -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def lines(log: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def test_the_fates_of_the_metric_are_the_fates_there_are() -> None:
+    assert set(FATES) == {fate.value for fate in Fate}
+
+
+@pytest.mark.usefixtures("log")
+def test_every_series_is_there_before_its_first_event() -> None:
+    with serving(FeedRecorder("air", answers=("9014",))) as server:
+        status, text = get(server, "/metrics")
+    values = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    feed = ("feed", "air")
+    assert status == 200
+    assert values["gridhub_messages_received_total", feed] == 0
+    assert all(values["gridhub_messages_total", ("fate", fate), feed] == 0 for fate in FATES)
+    assert all(values["gridhub_messages_refused_total", feed, ("reason", reason)] == 0 for reason in Reason)
+    assert all(values["gridhub_dead_letters_total", feed, ("reason", reason)] == 0 for reason in Reason)
+    assert values["gridhub_answers_total", ("answer", "9014"), feed] == 0
+    assert values["gridhub_build_info", ("version", __version__)] == 1
+
+
+@pytest.mark.usefixtures("log")
+def test_happenings_are_counted_where_they_belong() -> None:
+    recorder = FeedRecorder("air")
+    for _ in range(5):
+        recorder.received()
+    recorder.published()
+    recorder.empty()
+    recorder.dead_lettered(Reason.CRC, "ZA-1")
+    recorder.refused(Reason.UNAVAILABLE, "ZA-1")
+    recorder.answered("9014")
+    recorder.connected("192.0.2.1:5")
+    recorder.connected("192.0.2.1:6")
+    recorder.disconnected("192.0.2.1:5", "closed")
+    recorder.turned_away("192.0.2.1:7", "too many connections")
+    recorder.noise(7)
+    recorder.oversize()
+
+    def value(name: str, **labels: str) -> float | None:
+        return recorder.registry.get_sample_value(name, {"feed": "air", **labels})
+
+    assert value("gridhub_messages_received_total") == 5
+    for fate in ("published", "empty", "dead-lettered", "refused"):
+        assert value("gridhub_messages_total", fate=fate) == 1
+    assert value("gridhub_dead_letters_total", reason="crc") == 1
+    assert value("gridhub_messages_refused_total", reason="unavailable") == 1
+    assert value("gridhub_answers_total", answer="9014") == 1
+    assert value("gridhub_connections") == 1
+    assert value("gridhub_connections_refused_total") == 1
+    assert value("gridhub_noise_bytes_total") == 7
+    assert value("gridhub_oversize_messages_total") == 1
+
+
+@pytest.mark.usefixtures("log")
+def test_no_label_names_a_device_or_a_peer() -> None:
+    recorder = FeedRecorder("air")
+    recorder.dead_lettered(Reason.CRC, "ZA-SECRET-1")
+    recorder.refused(Reason.BUSY, "ZA-SECRET-1")
+    recorder.disconnected("192.0.2.77:5", "closed")
+    with serving(recorder) as server:
+        _, text = get(server, "/metrics")
+    assert "ZA-SECRET-1" not in text
+    assert "192.0.2.77" not in text
+
+
+def test_logs_are_json_lines_with_the_event_first(log: io.StringIO) -> None:
+    FeedRecorder("air").dead_lettered(Reason.CRC, "ZA-1")
+    logging.getLogger("kafka.net").warning("node %d is away", 1)
+    logging.getLogger("kafka.net").info("nothing to see")
+    ours, theirs = lines(log)
+    assert next(iter(ours)) == "event"
+    assert ours | {"timestamp": ""} == {
+        "event": "dead letter",
+        "feed": "air",
+        "reason": "crc",
+        "device": "ZA-1",
+        "level": "warning",
+        "timestamp": "",
+    }
+    assert next(iter(theirs)) == "event"
+    assert (theirs["event"], theirs["level"], theirs["logger"]) == ("node 1 is away", "warning", "kafka.net")
+
+
+def test_a_message_that_went_well_writes_no_line(log: io.StringIO) -> None:
+    recorder = FeedRecorder("air")
+    recorder.received()
+    recorder.published()
+    recorder.answered("9014")
+    assert log.getvalue() == ""
+
+
+def test_a_defect_is_told_with_its_place_but_without_the_words_of_the_error(log: io.StringIO) -> None:
+    words = "\u5f20\u4e09 13800000000"
+    try:
+        int(words)
+    except ValueError as error:
+        FeedRecorder("air").defect(error)
+    (line,) = lines(log)
+    assert line["error"] == "ValueError"
+    assert "test_telemetry.py" in str(line["trace"])
+    assert words not in log.getvalue()
+
+
+def test_text_for_people_is_no_json() -> None:
+    stream = io.StringIO()
+    log_to(stream, "text")
+    FeedRecorder("air").serving({"hj212": 9212})
+    structlog.reset_defaults()
+    assert "serving" in stream.getvalue()
+    assert "hj212=9212" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+@pytest.mark.usefixtures("log")
+def test_ready_tells_the_truth_and_why_not() -> None:
+    reasons: list[str] = ["waiting for Kafka"]
+    with serving(FeedRecorder("air"), lambda: reasons) as server:
+        status, body = get(server, "/ready")
+        assert (status, json.loads(body)) == (503, {"ready": False, "reasons": ["waiting for Kafka"]})
+        reasons.clear()
+        status, body = get(server, "/ready")
+        assert (status, json.loads(body)) == (200, {"ready": True, "reasons": []})
+        assert get(server, "/live")[0] == 200
+        assert get(server, "/else")[0] == 404
+        assert get(server, "/metrics", "POST")[0] == 405
+
+
+@pytest.mark.usefixtures("log")
+def test_a_taken_port_is_one_clear_sentence() -> None:
+    recorder = FeedRecorder("air")
+    with serving(recorder) as server, pytest.raises(Misconfigured, match=str(server.server_port)):
+        serve_wsgi(telemetry_app(recorder.registry, list), "127.0.0.1", server.server_port)
+
+
+@pytest.mark.usefixtures("log")
+def test_a_reader_that_says_nothing_holds_up_nobody() -> None:
+    import socket
+
+    with (
+        serving(FeedRecorder("air")) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=5),
+    ):
+        assert get(server, "/live")[0] == 200

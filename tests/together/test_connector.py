@@ -1,0 +1,148 @@
+"""A connector as a process: ready when it is, stopped in order, honest about Kafka."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.brokers import Broker
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from hub.connector import run
+from hub.settings import HostPort, KafkaSettings, Settings
+
+class Quiet:
+    async def start(self, outbox, telemetry):
+        outbox.empty()
+        if "--defect" in sys.argv:
+            asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        return {"hj212": 1}
+
+    async def stop(self):
+        if "--stuck" in sys.argv:
+            await asyncio.Event().wait()
+
+settings = Settings(data=Path(sys.argv[1]), kafka=KafkaSettings(bootstrap=sys.argv[2]))
+run("air", settings, Quiet(), topics=[], budget_s=2, metrics=HostPort(host="127.0.0.1", port=int(sys.argv[3])))
+"""
+
+
+@contextmanager
+def connector(
+    data: Path, bootstrap: str, *words: str, port: int = 0, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(data), bootstrap, str(port), *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def ports(data: Path, process: subprocess.Popen[str]) -> dict[str, int]:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            said: dict[str, Any] = json.loads((data / "run/air.json").read_text())
+        except FileNotFoundError:
+            time.sleep(0.05)
+        else:
+            assert said["pid"] == process.pid
+            found: dict[str, int] = said["ports"]
+            return found
+    pytest.fail("the connector does not serve")
+
+
+def ready(port: int, within_s: float = 10) -> tuple[int, dict[str, Any]]:
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline, "no answer"
+            time.sleep(0.05)
+
+
+def events(said: str) -> dict[str, dict[str, Any]]:
+    """The last line of each event; lines for people are left out."""
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return {line["event"]: line for line in lines}
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("topics")
+@pytest.mark.parametrize("words", [[], ["--stuck"]])
+def test_an_orderly_end_tells_the_balance(broker: Broker, tmp_path: Path, words: list[str]) -> None:
+    with connector(tmp_path, broker.bootstrap, *words) as process:
+        serving = ports(tmp_path, process)
+        assert serving["hj212"] == 1
+        assert ready(serving["metrics"]) == (200, {"ready": True, "reasons": []})
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=10)
+    assert process.returncode == 0
+    stopped = events(said)["stopped"]
+    assert (stopped["received"], stopped["empty"], stopped["pending"], stopped["drained"]) == (1, 1, 0, True)
+    assert not (tmp_path / "run/air.json").exists()
+
+
+@pytest.mark.kafka
+@pytest.mark.usefixtures("topics")
+def test_a_defect_ends_the_process_in_order_and_by_name(broker: Broker, tmp_path: Path) -> None:
+    with connector(tmp_path, broker.bootstrap, "--defect") as process:
+        _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert events(said)["defect"]["error"] == "ZeroDivisionError"
+    assert "stopped" in events(said)
+
+
+def test_without_kafka_it_waits_says_so_and_can_be_stopped(tmp_path: Path) -> None:
+    port = unused_port()
+    with connector(tmp_path, f"127.0.0.1:{unused_port()}", port=port) as process:
+        status, body = ready(port)
+        assert (status, body["ready"]) == (503, False)
+        assert "Kafka" in body["reasons"][0]
+        assert not (tmp_path / "run/air.json").exists()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def test_it_ends_with_its_parent_when_told_to(tmp_path: Path) -> None:
+    """A shell starts it and goes; the pipe of its stderr closes when the orphan has ended too."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), f"127.0.0.1:{unused_port()}", "0"]
+    launcher = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(2)"
+    shell = subprocess.Popen(
+        [sys.executable, "-c", launcher, *command],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "GRIDHUB_END_WITH_PARENT": "1"},
+    )
+    _, said = shell.communicate(timeout=25)
+    assert b"starting" in said

@@ -1,0 +1,303 @@
+"""The embedded broker on the real thing: what a kill may cost (nothing), what it may leave behind (nothing), what it says."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from hub.core.errors import Misconfigured, Unavailable
+from hub.embedded_kafka import Jar, fetch, locked_jars, run
+from tests.brokers import Broker, java_under, serving_port
+
+NO_JAVA_AFTER_S = 5.0
+STOPPED_AFTER_S = 10.0
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that the test may kill."""
+    own = Broker(tmp_path)
+    own.start()
+    yield own
+    own.stop()
+
+
+def kafka_command(data: Path, port: int = 0, *options: str) -> list[str]:
+    return [sys.executable, "-m", "hub", *options, "kafka", "--data", str(data), "--port", str(port)]
+
+
+def made_topic(bootstrap: str) -> str:
+    name = uuid.uuid4().hex
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        admin.create_topics({name: {"num_partitions": 3, "replication_factor": 1}}, wait_for_metadata=True)
+    return name
+
+
+# In a process of its own, which ends at the first failure: kafka-python leaves threads and sockets behind when a broker goes.
+STREAM = """
+import os
+import sys
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+bootstrap, topic = sys.argv[1:]
+producer = KafkaProducer(
+    bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=1, delivery_timeout_ms=3000,
+    request_timeout_ms=2000, max_block_ms=2000,
+)
+number = 0
+try:
+    while True:
+        batch = [(n, producer.send(topic, b"%d" % n, partition=n % 3)) for n in range(number, number + 50)]
+        number += len(batch)
+        for n, future in batch:
+            future.get(5)
+            print(n, flush=True)
+except KafkaError:
+    os._exit(0)  # the broker is gone: what it has not acknowledged is nobody's promise
+"""
+
+
+def records(bootstrap: str, topic: str) -> list[bytes]:
+    partitions = [TopicPartition(topic, number) for number in range(3)]
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    try:
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        read: list[bytes] = []
+        deadline = time.monotonic() + 30
+        while any(consumer.position(partition) < end for partition, end in ends.items()):
+            assert time.monotonic() < deadline
+            read += [record.value for batch in consumer.poll(200).values() for record in batch]
+        return read
+    finally:
+        consumer.close()
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_killed_broker_loses_nothing_acknowledged(own_broker: Broker) -> None:
+    for _ in range(2):
+        topic = made_topic(own_broker.bootstrap)
+        command = [sys.executable, "-c", STREAM, own_broker.bootstrap, topic]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as stream:
+            assert stream.stdout is not None
+            acknowledged = {stream.stdout.readline().strip() for _ in range(1000)}
+            own_broker.kill()
+            acknowledged |= {line.strip() for line in stream.stdout}
+        own_broker.start()
+        assert len(acknowledged) >= 1000
+        assert acknowledged <= set(records(own_broker.bootstrap, topic))
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_a_second_start_goes_on_with_the_data_on_another_port(tmp_path: Path) -> None:
+    first, second = Broker(tmp_path), Broker(tmp_path)
+    first.start()
+    try:
+        topic = made_topic(first.bootstrap)
+        producer = KafkaProducer(bootstrap_servers=first.bootstrap, acks="all")
+        producer.send(topic, b"first life", partition=0).get(10)
+        producer.close()
+    finally:
+        first.stop()
+    second.start()
+    try:
+        assert second.bootstrap != first.bootstrap
+        assert records(second.bootstrap, topic) == [b"first life"]
+    finally:
+        second.stop()
+
+
+def guard_of(java: psutil.Process) -> psutil.Process:
+    """The shell that started Java."""
+    shell = java.parent()
+    assert shell is not None
+    return shell
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "killed", ["broker", "broker and shell", "starter", "starter and grand-starter", "all at once"]
+)
+def test_a_kill_leaves_no_java_behind(tmp_path: Path, killed: str) -> None:
+    # A shell that has another command to follow does not give its process away to the last one.
+    command = ["sh", "-c", 'sh -c \'"$@"; exit\' starter "$@"; exit', "grand-starter", *kafka_command(tmp_path)]
+    grand_starter = subprocess.Popen(command)
+    try:
+        serving_port(tmp_path, grand_starter)
+        [java] = java_under(grand_starter.pid)
+        [starter] = psutil.Process(grand_starter.pid).children()
+        [broker] = starter.children()
+        victims = {
+            "broker": [broker],
+            "broker and shell": [broker, guard_of(java)],
+            "starter": [starter],
+            "starter and grand-starter": [psutil.Process(grand_starter.pid), starter],
+            "all at once": [psutil.Process(grand_starter.pid), starter, broker, guard_of(java)],
+        }[killed]
+        for victim in victims:
+            victim.kill()
+        java.wait(NO_JAVA_AFTER_S)
+        broker.wait(NO_JAVA_AFTER_S)
+    finally:
+        grand_starter.kill()
+        grand_starter.wait()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_in_order_also_when_a_terminal_signals_the_whole_group(tmp_path: Path, number: signal.Signals) -> None:
+    broker = subprocess.Popen(kafka_command(tmp_path), start_new_session=True)
+    serving_port(tmp_path, broker)
+    [java] = java_under(broker.pid)
+    os.killpg(broker.pid, number)
+    assert broker.wait(STOPPED_AFTER_S) == 0
+    assert not java.is_running()
+    # Kafka's own mark of an orderly end; and nothing says any more that something serves.
+    assert (tmp_path / "kafka" / "log" / ".kafka_cleanshutdown").exists()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.kafka
+def test_it_says_why_it_cannot_go_on(own_broker: Broker, tmp_path: Path) -> None:
+    def said(command: list[str]) -> tuple[int, str]:
+        ended = subprocess.run(command, stderr=subprocess.PIPE, timeout=30, check=False, text=True)
+        return ended.returncode, ended.stderr.strip()
+
+    port = int(own_broker.bootstrap.rpartition(":")[2])
+    code, sentence = said(kafka_command(tmp_path / "other", port))
+    assert (code, sentence.count("\n")) == (2, 0)
+    assert f"127.0.0.1:{port}" in sentence
+    code, sentence = said(kafka_command(tmp_path / "other", port, "--lang", "zh"))
+    assert f"127.0.0.1:{port}" in sentence
+    assert "端口" in sentence
+    code, sentence = said(kafka_command(own_broker.data))
+    assert (code, sentence) == (3, f"gridhub: another broker runs on the data in {own_broker.data / 'kafka'}")
+
+
+@pytest.mark.kafka
+def test_a_broker_that_dies_takes_its_process_with_it_and_gives_its_last_words(tmp_path: Path) -> None:
+    broker = subprocess.Popen(kafka_command(tmp_path), stderr=subprocess.PIPE)
+    try:
+        serving_port(tmp_path, broker)
+        [java] = java_under(broker.pid)
+        java.kill()
+        _, said = broker.communicate(timeout=10)
+    finally:
+        broker.kill()
+    assert broker.returncode == 3
+    assert said.splitlines()[-1].startswith(b"gridhub: Kafka ended by itself (exit code 137); its last words")
+
+
+def test_more_than_one_node_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="--nodes"):
+        run(tmp_path, 0, 3, None, stop=threading.Event())
+
+
+@pytest.mark.parametrize("advertise", ["here", "a:1,b:2,c:3", "a:99999"])
+def test_an_address_to_advertise_is_one_host_and_port(tmp_path: Path, advertise: str) -> None:
+    with pytest.raises(Misconfigured, match="--advertise"):
+        run(tmp_path, 0, 1, advertise, stop=threading.Event())
+
+
+def test_the_neighbour_of_the_port_must_be_free_too(tmp_path: Path) -> None:
+    with socket.socket() as controllers:
+        controllers.bind(("127.0.0.1", 0))
+        taken = controllers.getsockname()[1]
+        with pytest.raises(Misconfigured, match=f"127.0.0.1:{taken} are not free"):
+            run(tmp_path, taken - 10, 1, None, stop=threading.Event())
+
+
+JAR_BYTES = b"not really a jar" * 1000
+JAR = Jar("town.example:some-jar:1.0", sha256(JAR_BYTES).hexdigest())
+JAR_PATH = "/town/example/some-jar/1.0/some-jar-1.0.jar"
+
+
+@contextmanager
+def repository(
+    files: Mapping[str, bytes], *, broken_first: bool = False
+) -> Iterator[tuple[Mapping[str, str], list[str]]]:
+    """A Maven repository on this machine, and the paths it was asked for. `broken_first` breaks the first answer off."""
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            content = files.get(self.path)
+            self.send_response(200 if content is not None else 404)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write((content or b"")[: 100 if broken_first and len(asked) == 1 else None])
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        try:
+            yield {"here": f"http://127.0.0.1:{server.server_port}"}, asked
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("broken_first", [False, True])
+def test_a_jar_is_fetched_once(tmp_path: Path, broken_first: bool) -> None:
+    with repository({JAR_PATH: JAR_BYTES}, broken_first=broken_first) as (repositories, asked):
+        for _ in range(2):
+            fetch([JAR], tmp_path, repositories=repositories, stop=threading.Event())
+            assert files_in(tmp_path) == {"some-jar-1.0.jar": JAR_BYTES}
+    assert asked.count(JAR_PATH) == (2 if broken_first else 1)
+
+
+def test_a_damaged_jar_is_fetched_again(tmp_path: Path) -> None:
+    (tmp_path / JAR.file).write_bytes(JAR_BYTES[:-1])
+    with repository({JAR_PATH: JAR_BYTES}) as (repositories, _):
+        fetch([JAR], tmp_path, repositories=repositories, stop=threading.Event())
+    assert files_in(tmp_path) == {"some-jar-1.0.jar": JAR_BYTES}
+
+
+def test_another_file_than_the_locked_one_is_refused_and_not_kept(tmp_path: Path) -> None:
+    with (
+        repository({JAR_PATH: JAR_BYTES + b"!"}) as (repositories, _),
+        pytest.raises(Misconfigured, match=JAR.coordinate),
+    ):
+        fetch([JAR], tmp_path, repositories=repositories, stop=threading.Event())
+    assert files_in(tmp_path) == {}
+
+
+def test_without_a_network_it_says_so(tmp_path: Path) -> None:
+    with socket.socket() as unserved:
+        unserved.bind(("127.0.0.1", 0))
+        nowhere = {"nowhere": f"http://127.0.0.1:{unserved.getsockname()[1]}"}
+        with pytest.raises(Unavailable, match="is there a network"):
+            fetch([JAR], tmp_path, repositories=nowhere, stop=threading.Event())
+    assert files_in(tmp_path) == {}
+
+
+def test_the_lock_pins_each_jar_and_each_has_a_name_of_its_own() -> None:
+    jars = locked_jars()
+    assert any(jar.coordinate.startswith("org.apache.kafka:kafka_2.13:") for jar in jars)
+    assert len({jar.file for jar in jars}) == len(jars)
+    assert all(len(bytes.fromhex(jar.sha256)) == 32 for jar in jars)
