@@ -32,8 +32,8 @@ def announced(data: Path, process: str, ports: Mapping[str, int]) -> Iterator[No
 def on_stop(stop: Callable[[], object]) -> None:
     """Calls `stop` at SIGTERM and SIGINT; another one more than a second later, from someone who will not wait, ends at once.
 
-    One Ctrl-C can arrive twice, from the terminal and from a program in between that passes it on. A part of `gridhub up`, which sets
-    GRIDHUB_END_WITH_PARENT, stops with it too.
+    One Ctrl-C can arrive twice, from the terminal and from a program in between that passes it on. A part of `gridhub up` stops with it
+    too, however it ends: GRIDHUB_END_WITH_PARENT is its pid.
     """
     first: list[float] = []
 
@@ -47,21 +47,22 @@ def on_stop(stop: Callable[[], object]) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
-    if os.environ.get("GRIDHUB_END_WITH_PARENT") == "1":
-        end_with_parent(stop)
+    if parent := os.environ.get("GRIDHUB_END_WITH_PARENT"):
+        end_with_parent(stop, int(parent))
 
 
-def end_with_parent(stop: Callable[[], object], *, check_s: float = 0.5) -> None:
+def end_with_parent(stop: Callable[[], object], parent: int | None = None, *, check_s: float = 0.5) -> None:
     """Calls `stop` once the process that started this one is gone, however it went.
 
-    A process adopted by another parent has lost the one that would have ended it. One started by init has no one to lose.
+    A process adopted by another parent has lost the one that would have ended it. `parent`: the pid of the starter, for one that may
+    be gone before this is called; else whoever is the parent now, unless that is init, which has no end.
     """
-    parent = os.getppid()
-    if parent <= 1:
+    starter = parent or os.getppid()
+    if starter == 1:
         return
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == starter:
             time.sleep(check_s)
         stop()
 

@@ -104,16 +104,20 @@ class FeedRecorder(FeedTelemetry):
         build_info(self.registry)
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(f"gridhub_{name}", documentation, ("feed", *labels), registry=self.registry)
+            return Counter(name, documentation, ("feed", *labels), registry=self.registry)
 
-        received = counter("messages_received_total", "Messages that came in.")
-        fates = counter("messages_total", "Messages by their one first fate.", "fate")
-        refused = counter("messages_refused_total", "Messages not kept, whose sender was not told yes.", "reason")
-        letters = counter("dead_letters_total", "Messages kept whole because they cannot be read.", "reason")
-        answers_given = counter("answers_total", "Answers that went out to senders.", "answer")
-        turned_away = counter("connections_refused_total", "Connections not taken.")
-        noise = counter("noise_bytes_total", "Bytes that belonged to no message.")
-        oversize = counter("oversize_messages_total", "Messages longer than their standard allows, read all the same.")
+        received = counter("gridhub_messages_received_total", "Messages that came in.")
+        fates = counter("gridhub_messages_total", "Messages by their one first fate.", "fate")
+        refused = counter(
+            "gridhub_messages_refused_total", "Messages not kept, whose sender was not told yes.", "reason"
+        )
+        letters = counter("gridhub_dead_letters_total", "Messages kept whole because they cannot be read.", "reason")
+        answers_given = counter("gridhub_answers_total", "Answers that went out to senders.", "answer")
+        turned_away = counter("gridhub_connections_refused_total", "Connections not taken.")
+        noise = counter("gridhub_noise_bytes_total", "Bytes that belonged to no message.")
+        oversize = counter(
+            "gridhub_oversize_messages_total", "Messages longer than their standard allows, read all the same."
+        )
         connections = Gauge("gridhub_connections", "Connections open now.", ("feed",), registry=self.registry)
 
         # Children are made ahead: a series that appears with its first event hides that event from rate().

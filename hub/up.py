@@ -112,7 +112,7 @@ def _begin(
     with log.open("ab") as file:
         process = subprocess.Popen(
             command,
-            env=os.environ | environment | {"GRIDHUB_END_WITH_PARENT": "1"},
+            env=os.environ | environment | {"GRIDHUB_END_WITH_PARENT": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=None if name == "kafka" else file,

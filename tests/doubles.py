@@ -116,11 +116,10 @@ class CuttableProxy:
         self._cut = False
         self._flowing = threading.Event()
         self._flowing.set()
-        self.carried = threading.Semaphore(0)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
-        """Breaks all connections; new ones are broken at once."""
+        """Breaks all connections; new ones are refused."""
         with self._lock:
             self._cut = True
             for end in self._open:
@@ -149,8 +148,6 @@ class CuttableProxy:
 
     def _carry(self, client: socket.socket) -> None:
         with client, contextlib.suppress(OSError):  # a broken end breaks the other: that is the proxy's whole work
-            if self._cut:
-                return
             head = b""
             while not head.endswith(b"\r\n\r\n"):
                 byte = client.recv(1)
@@ -161,6 +158,9 @@ class CuttableProxy:
             with socket.create_connection((host, int(port)), timeout=5) as server:
                 server.settimeout(None)
                 with self._lock:
+                    if self._cut:
+                        client.sendall(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+                        return
                     self._open |= {client, server}
                 try:
                     client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")

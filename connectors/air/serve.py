@@ -159,6 +159,7 @@ class Connection:
                 if clock() >= heard + idle_s:
                     return "idle"
                 await self._take(self._framer.expire())
+                oldest_pending = clock()
                 continue
             except ConnectionError:
                 return "reset"

@@ -569,13 +569,15 @@ def test_a_header_altered_is_found(seed: int) -> None:
             others = tuple(each for each in record.headers if each[0] != name)
             at = chance.randrange(len(text))
             byte = bytes([text[at] ^ chance.randrange(1, 256)])
-            for headers in (
-                others,
-                (*record.headers, (name, text)),
-                (*others, (name, text[:at] + byte + text[at + 1 :])),
-                (*others, (name.upper(), text)),
-            ):
-                assert Wrong.HEADER in wrongs(changed(run, record, headers=headers))
+            headers = chance.choice(
+                [
+                    others,
+                    (*record.headers, (name, text)),
+                    (*others, (name, text[:at] + byte + text[at + 1 :])),
+                    (*others, (name.upper(), text)),
+                ]
+            )
+            assert Wrong.HEADER in wrongs(changed(run, record, headers=headers))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

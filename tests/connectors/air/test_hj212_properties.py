@@ -140,6 +140,26 @@ TOKENS = (
 )
 SPLINTERS = st.lists(st.sampled_from(TOKENS), max_size=14).map(b"".join)
 ANYTHING = st.binary(max_size=60)
+FIELDS = (
+    "MN=X",
+    "MN=",
+    "MN",
+    " MN=Y ",
+    "CN=2011",
+    "CN=",
+    "cn=1",
+    "Flag=255",
+    "Flag=256",
+    "Flag=-1",
+    "Flag=",
+    "Flag=a",
+    "PNO=x",
+)
+ODD_SEGMENTS = st.builds(
+    lambda fields, body: f"{';'.join(fields)};{body}".encode(),
+    st.lists(st.sampled_from((*FIELDS, "MN=X", "CN=2011", "PNUM=02", "a=b=c", " ", "Q;", "=")), max_size=6),
+    st.sampled_from(("CP=&&&&", "CP=&&&", "CP=&&", "CP=&&a&& ", "CP=&&a,b;c=//;,//&&", "CP=&&CP=&&&&", "")),
+)
 DATA_SEGMENT = sent().map(lambda said: said.segment)
 
 
@@ -190,6 +210,7 @@ PIECES = st.one_of(
     FLOOD,
     SPLINTERS,
     SPLINTERS.map(built),
+    ODD_SEGMENTS.map(built),
     ANYTHING,
     ANYTHING.map(built),
     st.builds(lambda inner, outer: built(outer[:10] + inner + outer[10:]), GOOD, DATA_SEGMENT),
@@ -369,6 +390,20 @@ def test_what_a_device_says_is_what_is_heard(said: Sent, lower: bool) -> None:
     assert heard.oversize == (len(said.segment) > 1024)
 
 
+@pytest.mark.parametrize("size", [1024, 1025, 9999])
+def test_oversize_begins_after_the_1024_bytes_of_the_standard(size: int) -> None:
+    start = b"CN=2011;MN=X;CP=&&"
+    (heard,) = fed([frame(start + b"a" * (size - len(start) - 2) + b"&&")]).outcomes
+    assert isinstance(heard, Message)
+    assert heard.oversize == (size > 1024)
+
+
+@thorough
+@given(ODD_SEGMENTS)
+def test_a_segment_is_read_as_the_model_reads_it(segment: bytes) -> None:
+    assert [outcome(each) for each in fed([built(segment)]).outcomes] == modelled(built(segment))[1]
+
+
 @thorough
 @given(st.binary(max_size=300))
 def test_the_crc_is_that_of_the_standard_bit_by_bit(segment: bytes) -> None:
@@ -471,7 +506,8 @@ WINDOW = 72 * 1024  # a little more than may ever wait
 
 @pytest.mark.parametrize(
     ("kind", "chunk"),
-    [(kind, 1) for kind in WAITING] + [(kind, chunk) for kind in FRAMING for chunk in (7, 1460, 65536)],
+    [(kind, chunk) for kind in WAITING for chunk in (1, 7)]
+    + [(kind, chunk) for kind in FRAMING for chunk in (1460, 65536)],
 )
 def test_a_byte_costs_the_same_wherever_it_stands(kind: str, chunk: int) -> None:
     """Nearly four times further on, bytes take as long; 2.2 times is allowed, rescans of all that came before would take 3.8."""
