@@ -150,15 +150,15 @@ def _topics_check(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _schemas_check(options: argparse.Namespace, _settings: Settings) -> int:
-    from hub import schemas
+    from hub import schema_check
 
-    return _findings(schemas.check(options.against), as_json=options.json)
+    return _findings(schema_check.check(options.against), as_json=options.json)
 
 
 def _schemas_serve(_options: argparse.Namespace, settings: Settings) -> int:
-    from hub import schemas
+    from hub import schema_routes
 
-    return schemas.serve(settings, settings.schemas.listen)
+    return schema_routes.serve(settings, settings.schemas.listen)
 
 
 def _findings(findings: Sequence[str], *, as_json: bool) -> int:

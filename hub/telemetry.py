@@ -27,6 +27,7 @@ from hub.lang import Text
 
 FATES = ("published", "dead-lettered", "spooled", "empty", "refused")
 HTTP_TIMEOUT_S = 5.0
+TELEMETRY_PATHS = frozenset({"/metrics", "/live", "/ready"})
 
 
 class Telemetry:
@@ -264,6 +265,19 @@ def telemetry_app(registry: CollectorRegistry, ready: Callable[[], list[str]]) -
         return [body]
 
     return app
+
+
+def with_telemetry(app: WSGIApplication) -> WSGIApplication:
+    """`app`, and beside it what every process answers, for one that is ready while it answers at all."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)  # type: ignore[no-untyped-call]
+    build_info(registry)
+    own = telemetry_app(registry, list)
+
+    def both(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (own if environ["PATH_INFO"] in TELEMETRY_PATHS else app)(environ, start_response)
+
+    return both
 
 
 class HttpServer(socketserver.ThreadingMixIn, WSGIServer):

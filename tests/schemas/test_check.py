@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.core.errors import Misconfigured
-from hub.schemas import LOWEST_LOCAL_ID, Schemas, check, local_id, unreadable
+from hub.schema_check import check, unreadable
+from hub.schemas import LOWEST_LOCAL_ID, Schemas, local_id
 from hub.shipped import shipped
 
 Avro = Any

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from hub.running import run_file
-from hub.schemas import CONTENT_TYPE, MAX_REQUEST_BYTES, Schemas, registry_app
+from hub.schema_routes import CONTENT_TYPE, MAX_REQUEST_BYTES, registry_app
+from hub.schemas import Schemas
 from hub.telemetry import serve_wsgi
 from tests.brokers import until
 
@@ -171,7 +172,9 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
             announced = until(lambda: run_file(tmp_path, "schemas").exists(), 20)
             assert announced
             told = json.loads(run_file(tmp_path, "schemas").read_text(encoding="utf-8"))
-            assert Client(told["ports"]["http"]).get("/schemas/types") == ["AVRO"]
+            client = Client(told["ports"]["http"])
+            assert client.get("/schemas/types") == ["AVRO"]
+            assert client.ask("GET", "/ready").body == {"ready": True, "reasons": []}
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0
         finally:

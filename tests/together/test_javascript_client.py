@@ -11,7 +11,8 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from hub.core.events import Reading, Value
-from hub.schemas import Schemas, registry_app
+from hub.schema_routes import registry_app
+from hub.schemas import Schemas
 from hub.telemetry import serve_wsgi
 from hub.wire import Wire, headers
 from tests.brokers import Broker
