@@ -273,7 +273,8 @@ class Framer:
             return True
         if tail is None:
             return False
-        header, _ = _read_header(*_decode(bytes(buffer[start + SEGMENT_AT : cipher])))
+        before, _, _ = bytes(buffer[start + SEGMENT_AT : cipher]).partition(BODY.encode())
+        header, _ = _read_header(*_decode(before))
         raw = bytes(buffer[start:tail])
         done.append(Fault(reason=Reason.ENCRYPTED, detail="the key is not known here", raw=raw, header=header))
         self._start = tail

@@ -218,8 +218,14 @@ def _text(data: bytes) -> str:
 
 
 def _heading_or_none(segment: bytes) -> Heading | None:
+    """The heading of a frame whose body is not read; bytes that are no text stand for themselves, so that it can be answered."""
+    head = segment.partition(b"CP=&&")[0]
     try:
-        return _heading(_text(segment.partition(b"CP=&&")[0]))
+        text = _text(head)
+    except Unreadable:
+        text = head.decode("latin-1")
+    try:
+        return _heading(text)
     except Unreadable:
         return None
 

@@ -365,6 +365,20 @@ def test_an_encrypted_frame_without_end_is_a_length_fault_after_64_kib(size: int
     assert [outcome(each) for each in framer.close()] == model.close()
 
 
+def test_an_encrypted_frame_is_named_even_by_bytes_that_are_no_text() -> None:
+    stream = b"##9999CN=2011;MN=X\xff;CP=&&{0xE4}\r\n"
+    assert [outcome(each) for each in fed([stream]).outcomes] == modelled(stream)[1]
+
+
+def test_the_header_of_an_encrypted_frame_ends_where_the_first_body_begins() -> None:
+    stream = b"##9999CN=2011;MN=X;CP=&&&&EDC1\r\nQN=2;CP=&&{0xE4}\r\n"
+    (fault,) = fed([stream]).outcomes
+    assert isinstance(fault, Fault)
+    assert fault.reason is Reason.ENCRYPTED
+    assert fault.header is not None
+    assert (fault.header.qn, fault.header.extra) == (None, ())
+
+
 # ---- there and back ----
 
 

@@ -1,6 +1,7 @@
 """The simulated stations against a platform of the test's own: it knows of HJ 212 only what stands in this file."""
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -16,21 +17,13 @@ from typing import Any, TypeVar
 import pytest
 from kafka.partitioner.default import murmur2
 
-from connectors.air.simulate import (
-    BEIJING,
-    EPISODE_EVERY_S,
-    TROUBLES,
-    Episodes,
-    Log,
-    Manners,
-    Station,
-    Tally,
-    Upload,
-    as_sent,
-    generation_of,
-    main,
-    simulate,
-)
+from connectors.air.simulate.__main__ import Tally, main, simulate
+from connectors.air.simulate.line import Manners
+from connectors.air.simulate.log import Log
+from connectors.air.simulate.station import Station, generation_of
+from connectors.air.simulate.troubles import TROUBLES
+from connectors.air.simulate.upload import BEIJING, Upload
+from connectors.air.simulate.weather import EPISODE_EVERY_S, Episodes, as_sent
 from hub.registry import Device, SentUnit, load_devices
 from hub.settings import HostPort
 from hub.shipped import shipped
@@ -65,6 +58,11 @@ class Platform:
         self._ignores = ignores
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):  # a station that ends at once leaves answers unread
+            await self._talk(reader, writer)
+        writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = len(self.connections)
         self.connections.append(b"")
         rest = b""
@@ -80,7 +78,6 @@ class Platform:
                     segment = b"QN=%b;ST=91;CN=9014;PW=123456;MN=%b;Flag=4;CP=&&&&" % (qn, mn)
                     writer.write(b"##%04d%b%04X\r\n" % (len(segment), segment, crc(segment)))
                     await writer.drain()
-        writer.close()
 
 
 def run(
@@ -187,9 +184,9 @@ def test_every_kind_of_message_is_sent_by_the_generation_that_has_it() -> None:
     kinds: dict[int, set[str]] = defaultdict(set)
     for device in register():
         for upload in spoken(device, 80):
-            kinds[generation_of(device).version].add(upload.get("CN") or "")
-            assert int(upload.get("Flag") or 0) >> 2 == generation_of(device).version
-            assert upload.get("RF") is None or generation_of(device).version == 2
+            kinds[generation_of(device).version].add(upload.header["CN"])
+            assert int(upload.header["Flag"]) >> 2 == generation_of(device).version
+            assert "RF" not in upload.header or generation_of(device).version == 2
     usual = {"2011", "2051", "2061", "2031", "9015", "1013"}
     assert kinds == {0: usual | {"2072"}, 1: usual | {"9021"}, 2: usual}
 
@@ -197,12 +194,12 @@ def test_every_kind_of_message_is_sent_by_the_generation_that_has_it() -> None:
 def test_qns_rise_and_parts_of_a_split_message_follow_each_other() -> None:
     for device in register():
         uploads = spoken(device, 80)
-        qns = [upload.get("QN") or "" for upload in uploads]
+        qns = [upload.header["QN"] for upload in uploads]
         assert qns == sorted(set(qns))
         for first, second in pairwise(uploads):
-            if first.get("PNO") == "1":
-                assert second.get("PNO") == "2"
-                assert int(second.get("QN") or 0) == int(first.get("QN") or 0) + 1
+            if first.header.get("PNO") == "1":
+                assert second.header.get("PNO") == "2"
+                assert int(second.header["QN"]) == int(first.header["QN"]) + 1
                 assert second.data_time == first.data_time
                 assert not set(first.values) & set(second.values)
 
@@ -315,6 +312,13 @@ def test_an_answered_message_may_be_repeated_with_the_same_bytes(tmp_path: Path)
         assert story == [("sent", 1), ("answered", 1), ("sent", 2), ("answered", 2)]
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7])
+def test_the_share_that_is_repeated_is_one_of_all_messages(tmp_path: Path, share: float) -> None:
+    _, lines = run(Platform(), tmp_path / "log", devices=40, messages=1000, troubles=0.5, repeat=share)
+    assert len({key for key, one in attempts(lines).items() if one[0]["qn"] is None}) > 20
+    assert sum(len(one) == 2 for one in attempts(lines).values()) / 1000 == pytest.approx(share, abs=0.01)
+
+
 def test_a_line_is_written_before_its_bytes_leave(tmp_path: Path) -> None:
     log = tmp_path / "log"
     platform = Platform()
@@ -335,7 +339,7 @@ def test_what_cannot_be_answered_is_sent_once(tmp_path: Path) -> None:
     _, lines = run(Platform(), tmp_path / "log", devices=40, messages=1200, troubles=1.0, repeat=1.0)
     answered = {(line["device"], line["n"]) for line in lines if line["what"] == "answered"}
     assert {line["trouble"] for line in sent(lines)} - {""} == set(TROUBLES)
-    assert sum(len({line["n"] for line in one}) for one in attempts(lines).values()) == 1200
+    assert len(attempts(lines)) == 1200
     for key, one in attempts(lines).items():
         assert len(one) == (2 if key in answered else 1)
         if one[0]["expect"] == "nothing" or one[0]["qn"] is None:
@@ -414,21 +418,26 @@ def test_the_command_ends_after_its_messages(tmp_path: Path) -> None:
     assert Counter(line["what"] for line in lines_of(tmp_path / "log"))["answered"] == 40
 
 
-def test_the_command_ends_in_order_at_a_signal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("silent", [False, True])
+def test_the_command_ends_in_order_at_a_signal(tmp_path: Path, number: signal.Signals, silent: bool) -> None:
+    log = tmp_path / "log"
     heard = asyncio.Event()
-    platform = Platform()
+    platform = Platform(lambda *_: silent)
     platform.on_bytes = lambda _: heard.set()
 
     async def work(port: int) -> tuple[int | None, bytes]:
-        process = await command(port, tmp_path / "log")
+        process = await command(port, log)
         await heard.wait()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, said = await process.communicate()
         return process.returncode, said
 
     assert asyncio.run(served(platform, work)) == (0, b"")
-    whats = Counter(line["what"] for line in lines_of(tmp_path / "log"))
+    assert log.read_bytes().endswith(b"}\n")
+    whats = Counter(line["what"] for line in lines_of(log))
     assert whats["connected"] == whats["closed"] > 0
+    assert sum(platform.heard.values()) <= whats["sent"]
 
 
 @pytest.mark.parametrize("devices", ["0", "41"])
@@ -441,3 +450,16 @@ def test_another_register_may_be_named(tmp_path: Path, capsys: pytest.CaptureFix
     missing = tmp_path / "devices.csv"
     assert main(["--registry", str(missing), "--lang", "en"]) == 2
     assert str(missing) in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "missing" / "log"
+    assert main(["--log", str(log), "--lang", "en"]) == 2
+    assert capsys.readouterr().err == f"--log {log}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(("option", "value"), [("--repeat", "1.5"), ("--troubles", "-0.1"), ("--to", "nowhere")])
+def test_a_wrong_value_is_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([option, value, "--lang", "en"])
+    assert f"value: '{value}'" in capsys.readouterr().err

@@ -1,0 +1,188 @@
+"""All stations at once, and the command `python -m connectors.air.simulate`."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+from connectors.air.simulate.line import Line, Manners, Platform
+from connectors.air.simulate.log import Log
+from connectors.air.simulate.station import Clock, Station
+from connectors.air.simulate.upload import BEIJING
+from connectors.air.simulate.weather import Episodes
+from hub.core.errors import Misconfigured
+from hub.lang import Text, choose, say
+from hub.registry import Device, load_devices
+from hub.running import on_stop
+from hub.settings import HostPort
+from hub.shipped import shipped
+
+PROGRESS_S = 10.0
+EXIT_DONE, EXIT_USAGE = 0, 2
+
+
+def beijing_now() -> datetime:
+    return datetime.now(BEIJING)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Where all stations together stand."""
+
+    connected: int
+    sent: int
+    answered: int
+    waiting: int
+
+    @classmethod
+    def of(cls, lines: Sequence[Line]) -> "Tally":
+        """The sums."""
+        return cls(
+            sum(line.connected for line in lines),
+            sum(line.sent for line in lines),
+            sum(line.answered for line in lines),
+            sum(len(line.waiting) for line in lines),
+        )
+
+
+async def simulate(
+    devices: Sequence[Device],
+    to: HostPort,
+    *,
+    seed: int,
+    troubles: float,
+    messages: int | None,
+    manners: Manners,
+    log: Log,
+    clock: Clock = beijing_now,
+) -> Tally:
+    """Runs every station until `messages` are done between them; without a number, until cancelled."""
+    episodes, platform = Episodes.among(seed, devices), Platform(to)
+    lines = [Line(Station(device, seed, troubles, episodes, clock), platform, manners, log) for device in devices]
+    progress = asyncio.create_task(_tell(lines))
+    try:
+        async with asyncio.TaskGroup() as running:
+            for i, (device, line) in enumerate(zip(devices, lines, strict=True)):
+                own = None if messages is None else (messages + i) // len(devices)  # all of them add up to `messages`
+                running.create_task(line.run(own, Random(f"{seed}/{device.id}/line")))
+    finally:
+        progress.cancel()
+    return Tally.of(lines)
+
+
+async def _tell(lines: Sequence[Line]) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_S)
+        now = Tally.of(lines)
+        say(
+            f"stations: {now.connected} of {len(lines)} connected, {now.sent} sent, {now.answered} answered, "
+            f"{now.waiting} waiting",
+            f"站点：{len(lines)} 个中 {now.connected} 个已连接，已发送 {now.sent} 条，已应答 {now.answered} 条，"
+            f"等待应答 {now.waiting} 条",
+        )
+
+
+# argparse says these two names when it refuses a value.
+
+
+def address(text: str) -> HostPort:
+    return HostPort.model_validate(HostPort.parse(text))
+
+
+def share(text: str) -> float:
+    """0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError(text)
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m connectors.air.simulate",
+        description=str(Text("Simulated stations that speak HJ 212.", "模拟站点，按 HJ 212 协议发送数据。")),
+    )
+
+    def add(name: str, kind: Callable[[str], object], default: object, en: str, zh: str) -> None:
+        parser.add_argument(name, type=kind, default=default, help=str(Text(en, zh)))
+
+    add("--to", address, "127.0.0.1:9212", "HOST:PORT to send to", "目标地址 HOST:PORT")
+    add("--devices", int, None, "how many of the register's stations (all)", "使用登记表中的站点数量（默认全部）")
+    add("--registry", Path, shipped("deploy/town") / "devices.csv", "another devices.csv", "另一份 devices.csv")
+    add("--seed", int, 1, "the same seed, the same content", "相同的种子产生相同的内容")
+    add("--log", Path, os.devnull, "JSON lines of what was sent and answered", "收发记录（JSON 行）")
+    add("--messages", int, None, "end after so many in all", "总共发送多少条后结束")
+    add("--interval", float, 5.0, "seconds between a station's messages", "站点两条报文的间隔秒数")
+    add("--troubles", share, 0.05, "share of faulty messages, 0 to 1", "异常报文比例，0 到 1")
+    add("--timeout", float, 10.0, "seconds to wait for an answer", "等待应答的秒数")
+    add("--resends", int, 3, "resends before reconnecting", "重连前的重发次数")
+    add("--repeat", share, 0.0, "share of messages sent again though answered", "已应答仍重复发送的报文比例")
+    parser.add_argument("--lang", choices=("zh", "en"), help=str(Text("language of messages", "提示语言")))
+    return parser
+
+
+def _stations(registry: Path, wanted: int | None) -> list[Device]:
+    """The first so many of the register, or all. Raises Misconfigured where it cannot be read or has fewer."""
+    devices = list(load_devices(registry, "air").values())
+    if wanted is not None and not 0 < wanted <= len(devices):
+        en = f"--devices: 1 to {len(devices)} stations are registered"
+        raise Misconfigured(str(Text(en, f"--devices：登记表中有 1 到 {len(devices)} 个站点")))
+    return devices[:wanted]
+
+
+async def _run(options: argparse.Namespace, devices: Sequence[Device], log: Log) -> None:
+    manners = Manners(
+        interval_s=options.interval, timeout_s=options.timeout, resends=options.resends, repeat=options.repeat
+    )
+    work = asyncio.create_task(
+        simulate(
+            devices,
+            options.to,
+            seed=options.seed,
+            troubles=options.troubles,
+            messages=options.messages,
+            manners=manners,
+            log=log,
+        )
+    )
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(work.cancel)
+
+    on_stop(stop)
+    try:
+        tally = await work
+    except asyncio.CancelledError:
+        return  # a signal: every station has hung up
+    say(f"{tally.sent} sent, {tally.answered} answered", f"已发送 {tally.sent} 条，已应答 {tally.answered} 条")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    choose()
+    options = _parser().parse_args(arguments)
+    choose(options.lang)
+    try:
+        devices = _stations(options.registry, options.devices)
+        file = options.log.open("w", encoding="utf-8")
+    except Misconfigured as error:
+        say(str(error), str(error))
+        return EXIT_USAGE
+    except OSError as error:
+        say(f"--log {options.log}: {error.strerror}", f"--log {options.log}：{error.strerror}")
+        return EXIT_USAGE
+    with file:
+        asyncio.run(_run(options, devices, Log(file)))
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
