@@ -270,7 +270,7 @@ def telemetry_app(registry: CollectorRegistry, ready: Callable[[], list[str]]) -
 def with_telemetry(app: WSGIApplication) -> WSGIApplication:
     """`app`, and beside it what every process answers, for one that is ready while it answers at all."""
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)  # type: ignore[no-untyped-call]
+    ProcessCollector(registry=registry)
     build_info(registry)
     own = telemetry_app(registry, list)
 

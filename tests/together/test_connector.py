@@ -138,11 +138,11 @@ def test_without_kafka_it_waits_says_so_and_can_be_stopped(tmp_path: Path) -> No
 def test_it_ends_with_its_parent_when_told_to(tmp_path: Path) -> None:
     """A shell starts it and goes; the pipe of its stderr closes when the orphan has ended too."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), f"127.0.0.1:{unused_port()}", "0"]
-    launcher = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(2)"
-    shell = subprocess.Popen(
-        [sys.executable, "-c", launcher, *command],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "GRIDHUB_END_WITH_PARENT": "1"},
+    launcher = (
+        "import os, subprocess, sys, time\n"
+        "subprocess.Popen(sys.argv[1:], env={**os.environ, 'GRIDHUB_END_WITH_PARENT': str(os.getpid())})\n"
+        "time.sleep(2)"
     )
+    shell = subprocess.Popen([sys.executable, "-c", launcher, *command], stderr=subprocess.PIPE)
     _, said = shell.communicate(timeout=25)
     assert b"starting" in said
