@@ -9,11 +9,12 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from hub import __version__, lang
 from hub.core.errors import Misconfigured, Unavailable
-from hub.lang import Text, say
+from hub.lang import Text, progress, say
 from hub.settings import Settings, load
 
 DONE, FINDING, USAGE, UNAVAILABLE, PASSED, DEFECT = 0, 1, 2, 3, 4, 70
@@ -134,7 +135,8 @@ def _kafka(options: argparse.Namespace, settings: Settings) -> int:
 def _topics_create(options: argparse.Namespace, settings: Settings) -> int:
     from hub import topics
 
-    made = topics.create(settings.kafka)
+    with _waiting(settings):
+        made = topics.create(settings.kafka)
     if options.json:
         print(json.dumps({"created": made}))
     else:
@@ -146,7 +148,14 @@ def _topics_create(options: argparse.Namespace, settings: Settings) -> int:
 def _topics_check(options: argparse.Namespace, settings: Settings) -> int:
     from hub import topics
 
-    return _findings(topics.check(settings.kafka), as_json=options.json)
+    with _waiting(settings):
+        findings = topics.check(settings.kafka)
+    return _findings(findings, as_json=options.json)
+
+
+def _waiting(settings: Settings) -> AbstractContextManager[None]:
+    bootstrap = settings.kafka.bootstrap
+    return progress(f"Waiting for Kafka at {bootstrap}", f"正在等待 {bootstrap} 上的 Kafka")
 
 
 def _schemas_check(options: argparse.Namespace, _settings: Settings) -> int:

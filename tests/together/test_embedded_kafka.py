@@ -18,6 +18,7 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
+from hub import embedded_kafka
 from hub.core.errors import Misconfigured, Unavailable
 from hub.embedded_kafka import Jar, fetch, locked_jars, run
 from tests.brokers import Broker, java_under, serving_port
@@ -203,6 +204,13 @@ def test_a_broker_that_dies_takes_its_process_with_it_and_gives_its_last_words(t
         broker.kill()
     assert broker.returncode == 3
     assert said.splitlines()[-1].startswith(b"gridhub: Kafka ended by itself (exit code 137); its last words")
+
+
+@pytest.mark.kafka
+def test_too_little_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_kafka, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(Unavailable, match=r"Kafka needs \d+ MiB of free memory"):
+        run(tmp_path, 0, stop=threading.Event())
 
 
 def test_more_than_one_node_is_refused(tmp_path: Path) -> None:
