@@ -1,8 +1,10 @@
 """What arrives, a line a record, for a person at a terminal."""
 
+import shutil
 import sys
 import threading
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,7 +13,7 @@ from hub.core.errors import Rejected
 from hub.core.events import AirAlert, DeadLetter, Reading
 from hub.kafka_log import tail
 from hub.lang import Text, say
-from hub.wire import Wire
+from hub.wire import Record, Wire
 
 TOPICS = ("readings", "alerts.air", "dead-letters")
 SUMMARY_EVERY_S = 10.0
@@ -26,7 +28,16 @@ SHOWN = {
     "a05024": "O3",
     "a21005": "CO",
 }
-YELLOW, RED, DIM, PLAIN = "\033[33m", "\033[31m", "\033[2m", "\033[0m"
+SIGNALS = {
+    "begins": Text("begins", "开始"),
+    "goes_on": Text("goes on", "持续"),
+    "ends": Text("ends", "结束"),
+    "moment": Text("moment", "瞬时"),
+}
+# A device's name has this much room; a longer one pushes its line to the right.
+DEVICE_COLUMNS = 18
+NO_LIMIT = 1_000_000
+YELLOW, RED, PLAIN = "\033[33m", "\033[31m", "\033[0m"
 
 
 def show(bootstrap: str, stop: threading.Event, *, records: bool, watch: Callable[[], None]) -> None:
@@ -43,10 +54,10 @@ def show(bootstrap: str, stop: threading.Event, *, records: bool, watch: Callabl
             counts[arrived.topic] += 1
             if records:
                 try:
-                    _print(wire.decode(arrived.value))
+                    _show(wire.decode(arrived.value))
                 except Rejected as rejected:
                     # Somebody else's record on our topic: worth a line, not an end.
-                    print(_paint(f"{arrived.topic}: {rejected}", RED), flush=True)
+                    print(f"{arrived.topic}: {rejected}", flush=True)
         now = time.monotonic()
         if now - since >= SUMMARY_EVERY_S:
             _summary(counts, now - since)
@@ -54,36 +65,53 @@ def show(bootstrap: str, stop: threading.Event, *, records: bool, watch: Callabl
             since = now
 
 
-def _print(record: object) -> None:
+def line(record: Record, columns: int) -> str:
+    """One record in at most so many columns of a terminal; values that find no room are counted at the end (`+5`)."""
     match record:
         case Reading():
-            values = {value.factor: value for value in record.values if value.statistic in ("Rtd", "Avg")}
-            shown = [
-                f"{name} {_number(values[code].value)}{f'({values[code].mark})' if values[code].mark not in ('', 'N') else ''}"
-                for code, name in SHOWN.items()
-                if code in values
-            ]
-            others = len(values) - len(shown)
-            tail_text = f"  +{others}" if others else ""
-            print(
-                f"{_clock(record.accepted_at)}  {record.town} {record.device:<10} {record.message_code}  {'  '.join(shown)}{tail_text}",
-                flush=True,
-            )
+            return _reading(record, columns)
         case AirAlert():
-            values_text = "  ".join(f"{SHOWN.get(v.factor, v.factor)} {_number(v.value)}" for v in record.values)
-            line = f"{_clock(record.accepted_at)}  {record.town} {record.device:<10} {Text('ALARM', '报警')} {record.signal}  {values_text}"
-            print(_paint(line, RED), flush=True)
+            values = "  ".join(f"{SHOWN.get(v.factor, v.factor)} {_number(v.value)}" for v in record.values)
+            signal = SIGNALS.get(record.signal, record.signal)
+            return _cut(f"{_head(record)} {Text('ALERT', '预警')} {signal}  {values}", columns)
         case DeadLetter():
-            line = f"{_clock(record.accepted_at)}  {Text('dead letter', '死信')} {record.reason}  {record.device or record.detail}"
-            print(_paint(line, YELLOW), flush=True)
+            told = "  ".join(filter(None, (record.reason, record.device, record.detail)))
+            return _cut(f"{_clock(record.accepted_at)} {Text('dead letter', '死信')}  {told}", columns)
+
+
+def _reading(record: Reading, columns: int) -> str:
+    values = {value.factor: value for value in record.values if value.statistic in ("Rtd", "Avg")}
+    text, unseen = f"{_head(record)} {record.message_code}", len(values)
+    for code, name in SHOWN.items():
+        if value := values.get(code):
+            mark = "" if value.mark in ("", "N") else f"({value.mark})"
+            unit = "" if value.unit or value.value is None else "?"
+            longer = f"{text}  {name} {_number(value.value):>4}{unit}{mark}"
+            if len(f"{longer}  {_more(unseen - 1)}".rstrip()) > columns:
+                break
+            text, unseen = longer, unseen - 1
+    return _cut(f"{text}  {_more(unseen)}".rstrip(), columns)
+
+
+def _more(unseen: int) -> str:
+    return f"+{unseen}" if unseen else ""
+
+
+def _head(record: Reading | AirAlert) -> str:
+    padding = " " * (DEVICE_COLUMNS - _columns(record.device))
+    return f"{_clock(record.accepted_at)} {record.town} {record.device}{padding}"
 
 
 def _summary(counts: Counter[str], seconds: float) -> None:
     readings, alerts, letters = (counts[topic] for topic in TOPICS)
     say(
-        f"-- {readings} readings, {alerts} alerts, {letters} dead letters in {seconds:.0f} s",
-        f"-- {seconds:.0f} 秒内：读数 {readings}，预警 {alerts}，死信 {letters}",
+        f"-- {readings} readings, {alerts} alert{_s(alerts)}, {letters} dead letter{_s(letters)} in {seconds:.0f} s",
+        f"-- 最近 {seconds:.0f} 秒：读数 {readings} 条，预警 {alerts} 条，死信 {letters} 条",
     )
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _clock(at_ms: int) -> str:
@@ -91,8 +119,27 @@ def _clock(at_ms: int) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
+    """Three digits that count, at most four characters up to 9999: enough to see, and the columns stand."""
+    if value is None:
+        return "-"
+    return f"{value:.{0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2}f}"
 
 
-def _paint(text: str, colour: str) -> str:
-    return f"{colour}{text}{PLAIN}" if sys.stdout.isatty() else text
+def _columns(text: str) -> int:
+    """How wide a terminal shows it: Chinese characters take two columns."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _cut(text: str, columns: int) -> str:
+    if _columns(text) <= columns:
+        return text
+    while _columns(text) >= columns:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _show(record: Record) -> None:
+    terminal = sys.stdout.isatty()
+    colour = {AirAlert: RED, DeadLetter: YELLOW}.get(type(record), "") if terminal else ""
+    text = line(record, shutil.get_terminal_size().columns if terminal else NO_LIMIT)
+    print(f"{colour}{text}{PLAIN}" if colour else text, flush=True)
