@@ -37,6 +37,8 @@ SIGNALS = {
 # A device's name has this much room; a longer one pushes its line to the right.
 DEVICE_COLUMNS = 18
 NO_LIMIT = 1_000_000
+# Where a number, rounded to so many decimals, still has three digits.
+DECIMALS_BELOW = ((2, 9.995), (1, 99.95))
 YELLOW, RED, PLAIN = "\033[33m", "\033[31m", "\033[0m"
 
 
@@ -122,7 +124,8 @@ def _number(value: float | None) -> str:
     """Three digits that count, at most four characters up to 9999: enough to see, and the columns stand."""
     if value is None:
         return "-"
-    return f"{value:.{0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2}f}"
+    decimals = next((places for places, below in DECIMALS_BELOW if abs(value) < below), 0)
+    return f"{value:.{decimals}f}"
 
 
 def _columns(text: str) -> int:
