@@ -5,7 +5,7 @@ factor, `a34004=ug/m3;a34002=mg/m3;a34001=ug/m3*10`: code, unit and, where the d
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -56,7 +56,7 @@ def load_devices(path: Path, feed: str) -> dict[str, Device]:
         raise Misconfigured(f"{path}: the first line must be {','.join(COLUMNS)}")
     devices: dict[str, Device] = {}
     names: set[str] = set()
-    for row in rows:
+    for row in _rows(rows, path):
         where = f"{path}, line {rows.line_num}"
         device = _device(row, where)
         if device.id in names:
@@ -68,6 +68,13 @@ def load_devices(path: Path, feed: str) -> dict[str, Device]:
             raise Misconfigured(f"{where}: the MN {device.mn} stands there twice")
         devices[device.mn] = device
     return devices
+
+
+def _rows(rows: "csv.DictReader[str]", path: Path) -> Iterator[Mapping[str, str | None]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise Misconfigured(f"{path}, line {rows.line_num}: {error}") from None
 
 
 def _device(row: Mapping[str, str | None], where: str) -> Device:
@@ -106,8 +113,8 @@ def _degrees(text: str, most: int, where: str) -> float | None:
 def _units(text: str, where: str) -> Mapping[str, SentUnit]:
     units: dict[str, SentUnit] = {}
     for piece in filter(None, (piece.strip() for piece in text.split(";"))):
-        code, equals, sent = piece.partition("=")
-        unit, star, scale = sent.partition("*")
+        code, equals, sent = (part.strip() for part in piece.partition("="))
+        unit, star, scale = (part.strip() for part in sent.partition("*"))
         if not (code and equals and unit):
             raise Misconfigured(f"{where}: {piece!r} is not CODE=UNIT or CODE=UNIT*SCALE")
         try:
@@ -116,5 +123,7 @@ def _units(text: str, where: str) -> Mapping[str, SentUnit]:
             raise Misconfigured(f"{where}: the scale of {piece!r} is not a number") from None
         if not multiplier.is_finite() or multiplier <= 0:
             raise Misconfigured(f"{where}: the scale of {piece!r} must be above zero")
+        if code in units:
+            raise Misconfigured(f"{where}: {code} stands there twice")
         units[code] = SentUnit(unit, multiplier)
     return MappingProxyType(units)

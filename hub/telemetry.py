@@ -5,6 +5,7 @@ one that remembers. Device ids and peers go to the log, never into a label; payl
 not logged.
 """
 
+import contextlib
 import json
 import logging
 import socketserver
@@ -13,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from socket import AF_INET6
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -206,12 +207,29 @@ def build_info(registry: CollectorRegistry) -> None:
     Gauge("gridhub_build_info", "The version that runs.", ("version",), registry=registry).labels(__version__).set(1)
 
 
+class _Unfailing:
+    """A stream of which the disk may be full: a line is lost then, and never the message that it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "") -> None:
     """Sends all logs of this process to `stream`, else stderr: JSON lines with `event` first, or text (`""`: text on a terminal).
 
     The warnings of the Kafka client go the same way.
     """
     stream = stream or sys.stderr
+    unfailing = cast("TextIO", _Unfailing(stream))
     text = form == "text" or (form == "" and stream.isatty())
     common: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -225,10 +243,10 @@ def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "")
     structlog.configure(
         processors=[*common, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(unfailing),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(unfailing)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],

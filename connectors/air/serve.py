@@ -123,13 +123,25 @@ class Connection:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stopping: asyncio.Event) -> str:
         """Until either side ends; returns why. What was read by then is kept and answered."""
         answering = asyncio.create_task(self._answer(writer))
+        reading = asyncio.create_task(self._read_until(reader, stopping))
+        try:
+            # An answer that cannot be delivered ends the connection as well: nobody would empty the queue that the reader fills.
+            await asyncio.wait({answering, reading}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                return answering.result()
+            why = reading.result()
+            await answering
+            return why
+        finally:
+            answering.cancel()
+            reading.cancel()
+
+    async def _read_until(self, reader: asyncio.StreamReader, stopping: asyncio.Event) -> str:
+        """Reads until either side ends, hands over what is left, and lets the answers come to their end."""
         reading = asyncio.create_task(self._read(reader))
         stopped = asyncio.create_task(stopping.wait())
         try:
-            # An answer that cannot be delivered ends the connection as well: the station will send again.
-            await asyncio.wait({answering, reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if answering.done():
-                return answering.result()
+            await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 why = reading.result()
                 await self._take(self._framer.close())
@@ -138,11 +150,10 @@ class Connection:
                 reading.cancel()
                 await asyncio.wait({reading})
             await self._replies.put(None)
-            await answering
             return why
         finally:
-            for task in (answering, reading, stopped):
-                task.cancel()
+            reading.cancel()
+            stopped.cancel()
 
     async def _read(self, reader: asyncio.StreamReader) -> str:
         clock = asyncio.get_running_loop().time
@@ -153,16 +164,17 @@ class Connection:
             if self._framer.pending:
                 deadline = min(deadline, oldest_pending + pending_s)
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(deadline) as timer:
                     chunk = await reader.read(CHUNK_BYTES)
-            except TimeoutError:
+            except OSError as error:
+                # The timer's TimeoutError is one, and so is the network's (ETIMEDOUT), which ends the connection.
+                if not timer.expired():
+                    return type(error).__name__
                 if clock() >= heard + idle_s:
                     return "idle"
                 await self._take(self._framer.expire())
                 oldest_pending = clock()
                 continue
-            except ConnectionError:
-                return "reset"
             if not chunk:
                 return "closed"
             heard = clock()
@@ -236,8 +248,10 @@ class Connection:
                 writer.write(reply.frame)
                 async with asyncio.timeout(self._settings.idle_timeout_s):
                     await writer.drain()
-            except (ConnectionError, TimeoutError):
-                # The message is kept; the station, not having heard so, sends it again.
+            except OSError:
+                # The message is kept; the station, not having heard so, sends it again. What is still to be written would keep the
+                # socket open.
+                writer.transport.abort()
                 return "the station takes no answers"
             self._outbox.answered(reply.cn)
         return "closed"

@@ -212,23 +212,24 @@ def _values(items: Iterable[tuple[str, str | None]], device: Device) -> tuple[tu
         sent, dash, statistic = name.strip().partition("-")
         if not sent or statistic in NOT_MEASURED or not (dash or factor_of(sent)):
             continue
+        code = _code(sent)
         if statistic == MARK:
             mark = (text or "").strip()
-            if sent not in unmarked:
-                ahead[sent] = mark
-            for index in unmarked.pop(sent, ()):
+            if code not in unmarked:
+                ahead[code] = mark
+            for index in unmarked.pop(code, ()):
                 values[index] = _marked(values[index], mark)
             continue
         value = _value(sent, statistic, text, device)
-        if sent in ahead:
-            value = _marked(value, ahead[sent])
+        if code in ahead:
+            value = _marked(value, ahead[code])
         else:
-            unmarked.setdefault(sent, []).append(len(values))
+            unmarked.setdefault(code, []).append(len(values))
         values.append(value)
     valued = {value.factor for value in values}
     values += [
         Value(factor=code, statistic="", value=None, unit="", mark=mark)
-        for code, mark in ((_code(sent), mark) for sent, mark in ahead.items())
+        for code, mark in ahead.items()
         if code not in valued
     ]
     return tuple(values), any(factor_of(value.factor) for value in values)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hub.core.errors import Misconfigured
-from hub.registry import load_devices
+from hub.registry import SentUnit, load_devices
 
 HEAD = "device,mn,vendor,feed,town,lon,lat,factor_units\n"
 ROW = "ZA-A01,MN1,vendor,air,410122105,113.85,34.72,a34004=ug/m3;a34002=mg/m3*2\n"
@@ -24,6 +24,11 @@ def test_a_row_becomes_a_device(tmp_path: Path) -> None:
     assert (device.id, device.town, device.lon, device.lat) == ("ZA-A01", "410122105", 113.85, 34.72)
     assert device.units["a34002"].unit == "mg/m3"
     assert device.units["a34002"].scale == Decimal(2)
+
+
+def test_blanks_around_units_do_not_matter(tmp_path: Path) -> None:
+    device = load_devices(register(tmp_path, HEAD + ROW.replace("a34002=mg/m3*2", "a34002 = mg/m3 * 2 ")), "air")["MN1"]
+    assert device.units["a34002"] == SentUnit("mg/m3", Decimal(2))
 
 
 def test_other_feeds_are_left_out(tmp_path: Path) -> None:
@@ -49,6 +54,8 @@ def test_a_place_may_be_unknown(tmp_path: Path) -> None:
         (HEAD + ROW.replace("MN1", ""), "line 2: mn is empty"),
         (HEAD + ROW.replace("*2", "*0"), "line 2: factor_units.*above zero"),
         (HEAD + ROW.replace("=ug/m3", ""), "line 2: factor_units.*CODE=UNIT"),
+        (HEAD + ROW.replace("a34002=", "a34004="), "line 2: factor_units: a34004 stands there twice"),
+        (HEAD + ROW.replace("ug/m3", "x" * 140_000), "field larger than field limit"),
         (HEAD + "a,b,c\n", "line 2: 8 columns"),
         (HEAD + ROW.replace("\n", ",more\n"), "line 2: 8 columns"),
     ],

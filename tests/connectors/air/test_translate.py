@@ -125,6 +125,7 @@ def test_data_without_a_known_factor_leaves_nothing(cp: str) -> None:
         ("a34004-Rtd=3001,a34004-Flag=N", 3001.0, "ug/m3", "range"),
         ("a34004-Rtd=3001,a34004-Flag=T", 3001.0, "ug/m3", "T"),
         ("a34004-Rtd=-99,a34004-Flag=D", None, "ug/m3", "D"),
+        ("A34004-Rtd=35,a34004-Flag=D", 35.0, "ug/m3", "D"),
         ("a34004-Flag=M,a34004-Rtd=35", 35.0, "ug/m3", "M"),
         ("a34004-Rtd=35,a34004-Flag=", 35.0, "ug/m3", ""),
         ("a34004-Rtd=35,a34004-EFlag=A01,a34004-SampleTime=20260301100500", 35.0, "ug/m3", ""),
@@ -163,7 +164,7 @@ def test_a_factor_that_occurs_again_has_its_own_mark() -> None:
 
 def test_a_mark_without_a_value_is_kept() -> None:
     assert value("a34004-Flag=B") == Value(factor="a34004", statistic="", value=None, unit="", mark="B")
-    assert value("PM25-Flag=N;a34004-Rtd=1;PM25-Flag=N").mark == ""
+    assert value("PM25-Flag=N;a34004-Rtd=1;PM25-Flag=N").mark == "N"
 
 
 @pytest.mark.parametrize(
