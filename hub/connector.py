@@ -232,6 +232,8 @@ class Outbox:
         if pending.letter and fate is Fate.DEAD_LETTERED:
             reason = Reason(pending.letter.reason)
         self._count(fate, reason, pending.device)
+        # It may stand behind an older one for as long as the budget; what it holds need not.
+        pending.letter = pending.make_letter = None
         if not pending.future.done():  # it is done when whoever awaited it was cancelled
             pending.future.set_result(fate)
         while self._pending and self._pending[0].fate is not None:
