@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     lang.choose(words[words.index("--lang") + 1] if "--lang" in words[:-1] else None)
-    options = _parser().parse_args(words)
+    # Not as the parsers' defaults: those of a subcommand would undo what stands before it.
+    options = _parser().parse_args(words, argparse.Namespace(config=None, json=False))
     run: Run = options.run
     try:
         return run(options, load(options.config))
@@ -49,7 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--lang", choices=("zh", "en"), default=argparse.SUPPRESS, help=str(_LANG))
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=str(_JSON))
     parser = argparse.ArgumentParser(prog="gridhub", parents=[common], description=str(_ABOUT))
-    parser.set_defaults(config=None, json=False)
     parser.add_argument("--version", action="version", version=f"gridhub {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     kafka.add_argument("--port", type=int, default=9092, help=str(_PORT))
     kafka.add_argument("--advertise", metavar="H:P,H:P,H:P", help=str(_ADVERTISE))
 
-    topics = command("topics", Text("the topics of the hub", "系统的主题（topic）"))
+    topics = command("topics", Text("the topics of the hub", "检查和创建 Kafka 主题（topic）"))
     under(
         topics,
         (
@@ -99,11 +99,15 @@ def _parser() -> argparse.ArgumentParser:
             _topics_check,
         ),
     )
-    schemas = command("schemas", Text("the record schemas", "记录的模式（schema）"))
+    schemas = command("schemas", Text("the record schemas", "记录的模式（schema）：检查与查询服务"))
     checking, _ = under(
         schemas,
         ("check", Text("docs, defaults, examples, compatibility", "检查说明、默认值、示例和兼容性"), _schemas_check),
-        ("serve", Text("answers a schema registry's read routes", "提供模式注册表的只读接口"), _schemas_serve),
+        (
+            "serve",
+            Text("answers a schema registry's read routes", "提供兼容 Schema Registry 的只读接口"),
+            _schemas_serve,
+        ),
     )
     checking.add_argument("--against", type=Path, metavar="DIR", help=str(_AGAINST))
     return parser
@@ -121,15 +125,24 @@ def _up(options: argparse.Namespace, settings: Settings) -> int:
                 )
             )
         )
-    if options.data:
-        settings = settings.model_copy(update={"data": options.data})
+    settings = settings.model_copy(update={"data": _made(options.data or settings.data)})
     return up(settings, seed=options.seed, records=not options.no_view)
 
 
 def _kafka(options: argparse.Namespace, settings: Settings) -> int:
     from hub import embedded_kafka
 
-    return embedded_kafka.run(options.data or settings.data, options.port, options.nodes, options.advertise)
+    return embedded_kafka.run(_made(options.data or settings.data), options.port, options.nodes, options.advertise)
+
+
+def _made(data: Path) -> Path:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            str(Text(f"the folder {data} cannot be made: {error.strerror}", f"无法创建文件夹 {data}：{error.strerror}"))
+        ) from None
+    return data
 
 
 def _topics_create(options: argparse.Namespace, settings: Settings) -> int:
@@ -191,12 +204,12 @@ _LANG = Text("language of what is said; else LANG", "界面语言；默认取自
 _JSON = Text("results as JSON", "以 JSON 输出结果")
 _DATA = Text("folder for the data; a later start continues on it", "数据文件夹；再次启动时继续使用其中的数据")
 _UNTIL = Text("end with a summary after N tickets", "开出 N 张工单后输出汇总并结束")
-_WITHIN = Text("give up after so many seconds (exit code 4)", "超过该秒数则放弃（退出码 4）")
-_SEED = Text("the simulated stations' chance", "模拟站点的随机种子")
+_WITHIN = Text("give up after so many seconds (exit code 4)", "超过该秒数仍未完成则放弃（退出码 4）")
+_SEED = Text("random seed of the simulated stations", "模拟站点的随机种子")
 _NO_VIEW = Text("a line every ten seconds instead of every record", "每十秒输出一行汇总，而不是逐条显示")
 _NODES = Text("brokers; this version runs one", "节点数；此版本只运行一个节点")
 _PORT = Text("port on 127.0.0.1; 0 means any free one", "127.0.0.1 上的端口；0 表示任意空闲端口")
-_ADVERTISE = Text("the addresses clients are told", "告知客户端的地址")
+_ADVERTISE = Text("the addresses clients are told", "对客户端公布的地址")
 _AGAINST = Text("an earlier version of the schemas folder", "较早版本的 schemas 文件夹")
 
 

@@ -24,7 +24,6 @@ from hub.settings import HostPort, Settings
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 12.0
-STATIONS = 40
 SECONDS_BETWEEN_MESSAGES = 5
 
 
@@ -82,15 +81,7 @@ def _start(
         running, data, "air", [sys.executable, "-m", "connectors", "air", "--config", settings.source], environment
     )
     hj212 = _ports(data, air, stop)["hj212"]
-    stations = [
-        sys.executable,
-        "-m",
-        "connectors.air.simulate",
-        "--to",
-        f"127.0.0.1:{hj212}",
-        "--devices",
-        str(STATIONS),
-    ]
+    stations = [sys.executable, "-m", "connectors.air.simulate", "--to", f"127.0.0.1:{hj212}"]
     options = [
         "--seed",
         str(seed),

@@ -35,7 +35,7 @@ SIGNALS = {
     "moment": Text("moment", "瞬时"),
 }
 # A device's name has this much room; a longer one pushes its line to the right.
-DEVICE_COLUMNS = 18
+DEVICE_COLUMNS = 19
 NO_LIMIT = 1_000_000
 # Where a number, rounded to so many decimals, still has three digits.
 DECIMALS_BELOW = ((2, 9.995), (1, 99.95))

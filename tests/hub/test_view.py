@@ -79,12 +79,12 @@ LETTER = DeadLetter(
 
 def test_a_wide_terminal_shows_all_factors_and_counts_the_rest() -> None:
     assert line(AIR, 120) == (
-        "08:03:16 410122104 wantan-air-1       2011  PM10  119  PM2.5 58.2  SO2 12.0  NO2 46.1  O3 51.5  CO 1.05  +1"
+        "08:03:16 410122104 wantan-air-1        2011  PM10  119  PM2.5 58.2  SO2 12.0  NO2 46.1  O3 51.5  CO 1.05  +1"
     )
 
 
 def test_a_narrow_terminal_shows_what_fits_and_counts_the_rest() -> None:
-    assert line(AIR, 80) == "08:03:16 410122104 wantan-air-1       2011  PM10  119  PM2.5 58.2  SO2 12.0  +4"
+    assert line(AIR, 80) == "08:03:16 410122104 wantan-air-1        2011  PM10  119  PM2.5 58.2  SO2 12.0  +4"
 
 
 @pytest.mark.parametrize("columns", range(10, 140))
@@ -120,11 +120,11 @@ def test_marks_missing_values_and_unknown_units_are_seen() -> None:
 
 
 def test_an_alert_and_a_dead_letter_say_what_happened() -> None:
-    assert line(ALERT, 120) == "08:03:16 410122104 wantan-air-1       ALERT begins  PM10 142"
+    assert line(ALERT, 120) == "08:03:16 410122104 wantan-air-1        ALERT begins  PM10 142"
     assert line(LETTER, 120) == "08:03:16 dead letter  crc  the frame says 802A, its segment gives 2A80"
 
 
 def test_in_chinese() -> None:
     lang.choose("zh")
-    assert line(ALERT, 120) == "08:03:16 410122104 wantan-air-1       预警 开始  PM10 142"
+    assert line(ALERT, 120) == "08:03:16 410122104 wantan-air-1        预警 开始  PM10 142"
     assert line(LETTER, 120).startswith("08:03:16 死信  crc  ")
