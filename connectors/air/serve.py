@@ -218,7 +218,7 @@ class Connection:
 
     def _keep_unread(self, raw: bytes, reason: Reason, detail: str, header: Header | None, accepted_at: int) -> Reply:
         device = self._devices.get(header.mn) if header else None
-        # A resend has the same QN; without one the minute tells two equal faults apart (decision 6).
+        # A resend has the same QN; without one the minute tells two equal faults apart.
         when = header.qn if header and header.qn else f"{accepted_at // 60_000}"
         told = _told(header, DATA_ANSWER)
         letter = DeadLetter(

@@ -1,4 +1,4 @@
-"""One fate per message, whatever Kafka does: the balance of decision 8."""
+"""One fate per message, whatever Kafka does: and the balance comes out."""
 
 import asyncio
 import random
