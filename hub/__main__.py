@@ -1,23 +1,21 @@
 """The command `gridhub`: the only place where parts are put together.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 finding, 2 usage or misconfigured, 3 unavailable, 4 a time
-limit passed, 70 defect.
+limit passed, 70 defect; 141 who read them is gone.
 """
 
 import argparse
 import json
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from hub import __version__, lang
-from hub.core.errors import Misconfigured, Unavailable
-from hub.lang import Text, progress, say
+from hub import __version__
+from hub.command import DONE, FINDING, choose_language, exit_code
+from hub.core.errors import Misconfigured
+from hub.lang import Text, progress
 from hub.settings import Settings, load
-
-DONE, FINDING, USAGE, UNAVAILABLE, PASSED, DEFECT = 0, 1, 2, 3, 4, 70
 
 Run = Callable[[argparse.Namespace, Settings], int]
 
@@ -25,23 +23,11 @@ Run = Callable[[argparse.Namespace, Settings], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    lang.choose(words[words.index("--lang") + 1] if "--lang" in words[:-1] else None)
+    choose_language(words)
     # Not as the parsers' defaults: those of a subcommand would undo what stands before it.
     options = _parser().parse_args(words, argparse.Namespace(config=None, json=False))
     run: Run = options.run
-    try:
-        return run(options, load(options.config))
-    except Misconfigured as error:
-        say(f"gridhub: {error}", f"gridhub：{error}")
-        return USAGE
-    except Unavailable as error:
-        say(f"gridhub: {error}", f"gridhub：{error}")
-        return UNAVAILABLE
-    except KeyboardInterrupt:
-        return 128 + 2
-    except Exception:  # noqa: BLE001 - the last frame of the program: the defect is named, and the process ends
-        traceback.print_exc()
-        return DEFECT
+    return exit_code("gridhub", lambda: run(options, load(options.config)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--lang", choices=("zh", "en"), default=argparse.SUPPRESS, help=str(_LANG))
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=str(_JSON))
     parser = argparse.ArgumentParser(prog="gridhub", parents=[common], description=str(_ABOUT))
-    parser.add_argument("--version", action="version", version=f"gridhub {__version__}")
+    parser.add_argument("--version", action="version", version=f"gridhub {__version__}", help=str(_VERSION))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, help_text: Text, run: Run | None = None) -> argparse.ArgumentParser:
@@ -200,6 +186,7 @@ _CONFIG = Text(
     "settings (TOML); else $GRIDHUB_CONFIG, ./hub.toml, the shipped default",
     "配置文件（TOML）；默认依次为 $GRIDHUB_CONFIG、./hub.toml、自带默认值",
 )
+_VERSION = Text("show the version and exit", "显示版本号并退出")
 _LANG = Text("language of what is said; else LANG", "界面语言；默认取自 LANG")
 _JSON = Text("results as JSON", "以 JSON 输出结果")
 _DATA = Text("folder for the data; a later start continues on it", "数据文件夹；再次启动时继续使用其中的数据")

@@ -1,10 +1,15 @@
-"""The command line itself: where options may stand, and what a person hears of a folder that cannot be."""
+"""The command line itself: where options may stand, and what a person hears of a mistake, in which language."""
 
 from pathlib import Path
 
 import pytest
 
 from hub.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -32,3 +37,33 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(
     (tmp_path / "file").write_text("")
     assert main([command, "--data", str(tmp_path / "file" / "data")]) == 2
     assert "cannot be made: Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--lang=zh"], ["--lang", "zh"], ["schemas", "--lang=zh"]])
+def test_the_language_is_chosen_before_anything_is_said(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    assert ended.value.code == 0
+    help_text = capsys.readouterr().out
+    assert "用法：gridhub" in help_text
+    assert "界面语言" in help_text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--lang", "zh"], "gridhub：错误：缺少参数：COMMAND"),
+        (["--lang=zh", "schemas", "check", "more"], "gridhub：错误：无法识别的参数：more"),
+        (["--lang=zh", "kafka", "--port", "x"], "gridhub kafka：错误：参数 --port：'x' 不是有效的值（int）"),
+        (["--lang=zh", "kafka", "--nodes", "2"], "gridhub kafka：错误：参数 --nodes：不能是 2（可选：1, 3）"),
+        (["up", "--lang=zh", "--data"], "gridhub up：错误：参数 --data：需要一个值"),
+        (["--lang"], "argument --lang: expected one argument"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_in_the_language(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
