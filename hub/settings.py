@@ -10,9 +10,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PositiveInt, ValidationError
 
 from hub.core.errors import Misconfigured
+from hub.lang import Text
 from hub.shipped import shipped
 
 ENVIRONMENT_PREFIX = "GRIDHUB__"
@@ -31,7 +32,7 @@ class HostPort(BaseModel, frozen=True, extra="forbid"):
             return text
         host, separator, port = text.rpartition(":")
         if not separator or not port.isdecimal():
-            raise ValueError(f"{text!r} is not HOST:PORT")
+            raise ValueError(Text(f"{text!r} is not HOST:PORT", f"{text!r} 不是 HOST:PORT（主机:端口）"))
         return {"host": host.strip("[]"), "port": int(port)}
 
     def __str__(self) -> str:
@@ -41,12 +42,24 @@ class HostPort(BaseModel, frozen=True, extra="forbid"):
 Listen = Annotated[HostPort, BeforeValidator(HostPort.parse)]
 
 
+def _brokers(bootstrap: str) -> list[HostPort]:
+    brokers = [HostPort.model_validate(HostPort.parse(address.strip())) for address in bootstrap.split(",")]
+    if not all(broker.host for broker in brokers):
+        raise ValueError(Text(f"{bootstrap!r} lacks a host", f"{bootstrap!r} 缺少主机"))
+    return brokers
+
+
 class KafkaSettings(BaseModel, frozen=True, extra="forbid"):
     """Where the cluster is, and how its topics are made."""
 
-    bootstrap: str = "127.0.0.1:9092"
+    bootstrap: Annotated[str, AfterValidator(lambda text: ",".join(map(str, _brokers(text))))] = "127.0.0.1:9092"
     replication: PositiveInt = 1
     partitions: PositiveInt = 12
+
+    @property
+    def brokers(self) -> list[HostPort]:
+        """The addresses in `bootstrap`: one or more HOST:PORT, separated by commas."""
+        return _brokers(self.bootstrap)
 
 
 class TelemetrySettings(BaseModel, frozen=True, extra="forbid"):
@@ -98,9 +111,17 @@ def load(config: Path | None = None) -> Settings:
         with path.open("rb") as file:
             raw = tomllib.load(file)
     except FileNotFoundError:
-        raise Misconfigured(f"the configuration file {path} does not exist") from None
+        said = Text(f"the configuration file {path} does not exist", f"配置文件 {path} 不存在")
+        raise Misconfigured(str(said)) from None
+    except OSError as error:
+        said = Text(
+            f"the configuration file {path} cannot be read: {error.strerror}",
+            f"无法读取配置文件 {path}：{error.strerror}",
+        )
+        raise Misconfigured(str(said)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"the configuration file {path} is not TOML: {error}") from None
+        said = Text(f"the configuration file {path} is not TOML: {error}", f"配置文件 {path} 不是 TOML：{error}")
+        raise Misconfigured(str(said)) from None
     for name, text in os.environ.items():
         if name.startswith(ENVIRONMENT_PREFIX):
             _set(raw, name, text)
@@ -128,7 +149,7 @@ def _set(raw: dict[str, Any], name: str, text: str) -> None:
     for key in keys[:-1]:
         place = place.setdefault(key, {})
         if not isinstance(place, dict):
-            raise Misconfigured(f"{name}: {key} is not a section")
+            raise Misconfigured(str(Text(f"{name}: {key} is not a section", f"{name}：{key} 不是一个配置段")))
     place[keys[-1]] = text
 
 
@@ -140,7 +161,10 @@ def _read_secrets(table: dict[str, Any]) -> None:
             try:
                 table[key.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise Misconfigured(f"{key}: {value} cannot be read: {error.strerror}") from None
+                said = Text(
+                    f"{key}: {value} cannot be read: {error.strerror}", f"{key}：无法读取 {value}：{error.strerror}"
+                )
+                raise Misconfigured(str(said)) from None
             del table[key]
 
 
@@ -150,7 +174,9 @@ def _validate(model: type[Model], raw: dict[str, Any], source: str, where: tuple
     except ValidationError as error:
         # The input is left out of the message: it may be a secret.
         faults = "; ".join(
-            f"{'.'.join(map(str, (*where, *fault['loc'])))}: {fault['msg']}"
+            f"{'.'.join(map(str, (*where, *fault['loc'])))}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_input=False)
         )
-        raise Misconfigured(f"{source} (or the environment): {faults}") from None
+        raise Misconfigured(
+            str(Text(f"{source} (or the environment): {faults}", f"{source}（或环境变量）：{faults}"))
+        ) from None

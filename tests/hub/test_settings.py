@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from connectors.air.settings import AirSettings
+from hub import lang
 from hub.core.errors import Misconfigured
 from hub.settings import load, section
 
@@ -48,6 +49,10 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
         ("[kafka\n", "not TOML"),
         ("[telemetry]\nlisten = '9401'\n", "telemetry.listen"),
         ("[kafka]\nbootstrap_file = '/no/such/file'\n", "bootstrap_file"),
+        ("[kafka]\nbootstrap = 'localhost'\n", r"kafka\.bootstrap: 'localhost' is not HOST:PORT"),
+        ("[kafka]\nbootstrap = 'a:1,,b:2'\n", r"kafka\.bootstrap: '' is not HOST:PORT"),
+        ("[kafka]\nbootstrap = ':9092'\n", r"kafka\.bootstrap: ':9092' lacks a host"),
+        ("[kafka]\nbootstrap = 'a:1,b:65536'\n", r"kafka\.bootstrap.*65535"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -64,3 +69,43 @@ def test_a_mistake_in_a_connectors_section_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="does not exist"):
         load(tmp_path / "none.toml")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=f"{tmp_path} cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    # A loop of links: unreadable for root too, who may read whatever has a mode.
+    (tmp_path / "hub.toml").symlink_to("hub.toml")
+    with pytest.raises(Misconfigured, match=r"hub\.toml cannot be read"):
+        load(tmp_path / "hub.toml")
+
+
+def test_several_brokers_may_be_named(tmp_path: Path) -> None:
+    kafka = load(written(tmp_path, "[kafka]\nbootstrap = 'a:1, [::1]:2'\n")).kafka
+    assert kafka.bootstrap == "a:1,[::1]:2"
+    assert [(broker.host, broker.port) for broker in kafka.brokers] == [("a", 1), ("::1", 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[kafka\n", "不是 TOML"),
+        ("[kafka]\nbootstrap_file = '/no/such/file'\n", "bootstrap_file：无法读取 /no/such/file"),
+        ("[kafka]\nbootstrap = 'a'\n", r"（或环境变量）：kafka\.bootstrap: 'a' 不是 HOST:PORT"),
+    ],
+)
+def test_a_mistake_is_told_in_the_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
+) -> None:
+    monkeypatch.setattr(lang, "_chosen", "zh")
+    with pytest.raises(Misconfigured, match=sentence):
+        load(written(tmp_path, text))
+
+
+def test_a_variable_below_a_value_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDHUB__DATA__BELOW", "x")
+    with pytest.raises(Misconfigured, match="GRIDHUB__DATA__BELOW: data is not a section"):
+        load(written(tmp_path, "data = 'd'\n"))
