@@ -1,4 +1,4 @@
-"""What tests share: one real broker for all that need one, with all topics on it."""
+"""What tests share: English, and one real broker for all that need one, with all topics on it."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from hub import lang
 from hub import topics as hub_topics
 from hub.settings import KafkaSettings
 from hub.topics import Topic
@@ -19,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             program = mark.name.removeprefix("needs_")
             if program != mark.name and shutil.which(program) is None:
                 item.add_marker(pytest.mark.skip(reason=f"needs {program}"))
+
+
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test and what it starts speak English unless it chooses; what it chose ends with it."""
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setattr(lang, "_chosen", "en")
 
 
 @pytest.fixture(scope="session")

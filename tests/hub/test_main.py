@@ -7,11 +7,6 @@ import pytest
 from hub.__main__ import main
 
 
-@pytest.fixture(autouse=True)
-def _english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LC_ALL", "C")
-
-
 @pytest.mark.parametrize("before", [True, False])
 def test_the_configuration_may_be_named_before_or_after_the_command(
     before: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
