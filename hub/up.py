@@ -6,6 +6,7 @@ with this process, so that no orphan stays behind even when it is killed.
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub import topics, view
-from hub.core.errors import Unavailable
+from hub.core.errors import Misconfigured, Unavailable
 from hub.lang import Text, chosen, progress, say
 from hub.running import on_stop, run_file
-from hub.settings import HostPort, Settings
+from hub.settings import HostPort, KafkaSettings, Settings
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 12.0
@@ -43,14 +44,16 @@ class Stopped(Exception):
 def up(settings: Settings, *, seed: int, records: bool) -> int:
     """Starts everything, shows what arrives until SIGINT or SIGTERM, ends everything in order. Returns the exit code.
 
-    Raises Unavailable (a part did not start or ended by itself, with the last line it said) and what the topics raise.
+    Raises Misconfigured (kafka.bootstrap names a cluster that is not ours to start), Unavailable (a part did not start or ended by
+    itself, with the last line it said) and what the topics raise.
     """
+    port = _own_port(settings.kafka)
     stop = threading.Event()
     on_stop(stop.set)
     data = settings.data.resolve()
     with contextlib.ExitStack() as running:
         try:
-            bootstrap, children = _start(running, settings, data, seed, stop)
+            bootstrap, children = _start(running, settings, data, port, seed, stop)
             say("Everything runs; Ctrl-C ends it.", "全部就绪；按 Ctrl-C 结束。")
             view.show(bootstrap, stop, records=records, watch=lambda: _check(children))
         except Stopped:
@@ -61,15 +64,13 @@ def up(settings: Settings, *, seed: int, records: bool) -> int:
 
 
 def _start(
-    running: contextlib.ExitStack, settings: Settings, data: Path, seed: int, stop: threading.Event
+    running: contextlib.ExitStack, settings: Settings, data: Path, port: int, seed: int, stop: threading.Event
 ) -> tuple[str, list[Child]]:
-    gridhub = [sys.executable, "-m", "hub", "--lang", chosen(), "--config", settings.source]
-    kafka_port = HostPort.model_validate(HostPort.parse(settings.kafka.bootstrap)).port
+    manner = ["--lang", chosen(), "--config", settings.source]
+    gridhub = [sys.executable, "-m", "hub", *manner]
     environment = {"GRIDHUB__DATA": str(data)}
 
-    kafka = _begin(
-        running, data, "kafka", [*gridhub, "kafka", "--data", str(data), "--port", str(kafka_port)], environment
-    )
+    kafka = _begin(running, data, "kafka", [*gridhub, "kafka", "--data", str(data), "--port", str(port)], environment)
     bootstrap = f"127.0.0.1:{_ports(data, kafka, stop)['kafka']}"
     environment["GRIDHUB__KAFKA__BOOTSTRAP"] = bootstrap
 
@@ -77,12 +78,12 @@ def _start(
         topics.create(settings.kafka.model_copy(update={"bootstrap": bootstrap}))
     schemas = _begin(running, data, "schemas", [*gridhub, "schemas", "serve"], environment)
     _ports(data, schemas, stop)
-    air = _begin(
-        running, data, "air", [sys.executable, "-m", "connectors", "air", "--config", settings.source], environment
-    )
+    air = _begin(running, data, "air", [sys.executable, "-m", "connectors", "air", *manner], environment)
     hj212 = _ports(data, air, stop)["hj212"]
     stations = [sys.executable, "-m", "connectors.air.simulate", "--to", f"127.0.0.1:{hj212}"]
     options = [
+        "--lang",
+        chosen(),
         "--seed",
         str(seed),
         "--interval",
@@ -92,6 +93,22 @@ def _start(
     ]
     simulated = _begin(running, data, "stations", [*stations, *options], environment)
     return bootstrap, [kafka, schemas, air, simulated]
+
+
+def _own_port(kafka: KafkaSettings) -> int:
+    match kafka.brokers:
+        case [HostPort(host="127.0.0.1" | "localhost", port=port)]:
+            return port
+    raise Misconfigured(
+        str(
+            Text(
+                f"kafka.bootstrap = {kafka.bootstrap}: gridhub up runs a broker of its own and takes one address,"
+                " 127.0.0.1:PORT; beside a cluster of yours start python -m connectors air by itself",
+                f"kafka.bootstrap = {kafka.bootstrap}：gridhub up 运行自己的 Kafka，只接受一个地址 127.0.0.1:PORT；"
+                "已有 Kafka 集群时请单独启动 python -m connectors air",
+            )
+        )
+    )
 
 
 def _begin(
@@ -129,7 +146,8 @@ def _end(child: Child) -> None:
 
 def _ports(data: Path, child: Child, stop: threading.Event) -> dict[str, int]:
     """Waits until the child says where it serves."""
-    deadline = time.monotonic() + START_LIMIT_S
+    # Fetching Kafka takes as long as the line makes it. `gridhub kafka` has a limit for each step and then ends with a sentence.
+    deadline = math.inf if child.name == "kafka" else time.monotonic() + START_LIMIT_S
     path = run_file(data, child.name)
     with (
         progress(f"Starting {child.name}", f"正在启动 {child.name}")
@@ -161,8 +179,14 @@ def _check(children: list[Child]) -> None:
     for child in children:
         code = child.process.poll()
         if code is not None:
-            lines = child.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            said = f": {lines[-1]}" if lines else ""
-            raise Unavailable(
-                str(Text(f"{child.name} ended with code {code}{said}", f"{child.name} 已退出，代码 {code}{said}"))
-            )
+            raise Unavailable(str(_ended(child, code)))
+
+
+def _ended(child: Child, code: int) -> Text:
+    if code < 0:
+        # What it said last was before, and about something else.
+        name = signal.Signals(-code).name
+        return Text(f"{child.name} was killed by {name}", f"{child.name} 被 {name} 信号终止")
+    lines = child.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = f": {lines[-1]}" if lines else ""
+    return Text(f"{child.name} ended with code {code}{said}", f"{child.name} 已退出，代码 {code}{said}")
