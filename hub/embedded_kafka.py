@@ -253,7 +253,7 @@ def _owned(folder: Path) -> Iterator[IO[bytes]]:
 
 def _free_port(wanted: int) -> int:
     if wanted + CONTROLLER_OFFSET > 65535:  # noqa: PLR2004 - the last port there is
-        raise Misconfigured(str(Text(f"--port {wanted}: at most 65525", f"--port {wanted}：最大为 65525")))
+        raise Misconfigured(str(Text(f"port {wanted} of Kafka: at most 65525", f"Kafka 端口 {wanted}：最大为 65525")))
     while True:
         with socket.socket() as client_side, socket.socket() as controller_side:
             port = wanted
@@ -266,7 +266,9 @@ def _free_port(wanted: int) -> int:
                 taken = f"{LOOPBACK}:{port} / {LOOPBACK}:{port + CONTROLLER_OFFSET}"
                 if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                     raise Misconfigured(str(_port_taken(taken))) from None
-                raise Misconfigured(f"--port {wanted}: {error}") from None
+                raise Misconfigured(
+                    str(Text(f"port {wanted} of Kafka: {error}", f"Kafka 端口 {wanted}：{error}"))
+                ) from None
             return port
 
 
@@ -284,7 +286,14 @@ def _advertised(advertise: str | None) -> HostPort | None:
         [address] = advertise.split(",")
         return HostPort.model_validate(HostPort.parse(address))
     except ValueError:
-        raise Misconfigured(f"--advertise {advertise}: one HOST:PORT, since there is one node") from None
+        raise Misconfigured(
+            str(
+                Text(
+                    f"--advertise {advertise}: one HOST:PORT, since there is one node",
+                    f"--advertise {advertise}：只有一个节点，请给出一个 HOST:PORT",
+                )
+            )
+        ) from None
 
 
 def _require_memory() -> None:
@@ -458,8 +467,10 @@ def _in_use(folder: Path) -> Text:
 
 def _port_taken(taken: str) -> Text:
     return Text(
-        f"the ports {taken} are not free: end what listens there, or choose another --port",
-        f"端口 {taken} 已被占用：请结束占用它的程序，或用 --port 另选端口",
+        f"the ports {taken} are not free: end what listens there, or choose another: gridhub kafka --port N;"
+        " for gridhub up kafka.bootstrap in the configuration or GRIDHUB__KAFKA__BOOTSTRAP=127.0.0.1:N",
+        f"端口 {taken} 已被占用：请结束占用它的程序，或另选端口：gridhub kafka --port N；"
+        "gridhub up 请改配置中的 kafka.bootstrap 或设置 GRIDHUB__KAFKA__BOOTSTRAP=127.0.0.1:N",
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -126,8 +127,55 @@ def test_a_part_that_ends_by_itself_ends_all_with_a_sentence(tmp_path: Path) -> 
         family = up.family()
         psutil.Process(json.loads(run_file(data, "air").read_text())["pid"]).kill()
         assert up.process.wait(30) == 3
-        assert "gridhub: air ended with code -9" in up.said()
+        assert "gridhub: air was killed by SIGKILL" in up.said()
         gone(family, 2)
+
+
+def test_a_reader_who_leaves_ends_all_in_order(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with (tmp_path / "said").open("wb") as file:
+        process = subprocess.Popen(
+            [*SCRIPT, "--data", str(data)],
+            cwd=tmp_path,
+            env=os.environ | FREE_PORTS,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            start_new_session=True,
+        )
+    up = Up(process, tmp_path / "said")
+    assert process.stdout
+    try:
+        # As `| head -n 3` does.
+        lines = [process.stdout.readline() for _ in range(3)]
+        family = up.family()
+        process.stdout.close()
+        assert process.wait(30) == 141
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert all(lines)
+    assert "Traceback" not in up.said()
+    assert "Error" not in up.said()
+    gone(family, 2)
+    assert not list((data / "run").iterdir())
+
+
+def test_a_taken_port_is_told_with_what_to_change(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ran = subprocess.run(
+            GRIDHUB,
+            cwd=tmp_path,
+            env=os.environ | {"GRIDHUB__KAFKA__BOOTSTRAP": address},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert ran.returncode == 3
+    assert f"{address} / " in ran.stderr
+    assert "GRIDHUB__KAFKA__BOOTSTRAP=127.0.0.1:N" in ran.stderr
 
 
 def test_tickets_cannot_be_waited_for_yet(tmp_path: Path) -> None:
