@@ -100,18 +100,35 @@ class Outbox:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def publish(self, topic: str, event: Reading | AirAlert, raw: bytes) -> asyncio.Future[Fate]:
+    def publish(
+        self, topic: str, event: Reading | AirAlert, raw: bytes, *, answered: bool = True
+    ) -> asyncio.Future[Fate]:
         """Hands a record to Kafka, synchronously and in call order; the future gives its one first fate, never an exception.
 
         PUBLISHED: acknowledged by all in-sync replicas within the budget. DEAD_LETTERED: the record does not fit its schema or is
         too large, and `raw` (the message as it came) is acknowledged on the dead letters. REFUSED: neither in time, or too much
-        already waits: do not answer yes.
+        already waits: do not answer yes. `answered`: whether the sender is told when the message is kept; a dead letter says so.
         """
+
+        def letter(rejected: Rejected) -> DeadLetter:
+            return DeadLetter(
+                id=event.id,
+                feed=self._feed,
+                vendor=event.vendor,
+                device=event.device,
+                reason=rejected.reason,
+                detail=rejected.detail,
+                raw=raw,
+                evidence_sha256=None,
+                accepted_at=event.accepted_at,
+                answered=answered,
+            )
+
         try:
             value = self._wire.encode(event)
         except Rejected as rejected:
-            return self.dead_letter(self._letter(event, raw, rejected))
-        pending = self._take(event.device, None, lambda rejected: self._letter(event, raw, rejected))
+            return self.dead_letter(letter(rejected))
+        pending = self._take(event.device, None, letter)
         self._hand_over(pending, topic, event.town, value, event)
         return pending.future
 
@@ -185,20 +202,6 @@ class Outbox:
             self._log.publish(topic, key, value, headers(record), lambda error: self._result(pending, error))
         except (Rejected, Unavailable) as error:
             self._settle(pending, error)
-
-    def _letter(self, event: Reading | AirAlert, raw: bytes, rejected: Rejected) -> DeadLetter:
-        return DeadLetter(
-            id=event.id,
-            feed=self._feed,
-            vendor=event.vendor,
-            device=event.device,
-            reason=rejected.reason,
-            detail=rejected.detail,
-            raw=raw,
-            evidence_sha256=None,
-            accepted_at=event.accepted_at,
-            answered=True,
-        )
 
     def _result(self, pending: _Pending, error: Exception | None) -> None:
         """Runs on the publisher's thread. One wake-up of the loop serves all results that come before it runs."""

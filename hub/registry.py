@@ -1,7 +1,8 @@
 """Which devices there are: one row each of `devices.csv`, edited by clerks.
 
-Columns: device, mn, vendor, feed, town, lon, lat, factor_units. `factor_units` says in which unit the device really sends each
-factor, `a34004=ug/m3;a34002=mg/m3;a34001=ug/m3*10`: code, unit and, where the device is scaled wrongly, a factor to multiply with.
+Columns: device, mn, vendor, feed, town, lon, lat, factor_units, and after them, where wanted, minute_period_s. `factor_units` says in which
+unit the device really sends each factor, `a34004=ug/m3;a34002=mg/m3;a34001=ug/m3*10`: code, unit and, where the device is scaled wrongly, a
+factor to multiply with. `minute_period_s` is the period of its minute data (HJ 212, CN 2051), which the messages do not say.
 """
 
 import csv
@@ -12,9 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from hub.core.errors import Misconfigured
+from hub.lang import Text
 
 COLUMNS = ("device", "mn", "vendor", "feed", "town", "lon", "lat", "factor_units")
+MAY_FOLLOW = ("minute_period_s",)
 TOWN_DIGITS = 9
+# What MinInterval may be (HJ 212-2017, table of the fields of CP): divisors of the hour from 1 to 30 minutes.
+MINUTE_PERIODS_S = tuple(60 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Device:
     lon: float | None
     lat: float | None
     units: Mapping[str, SentUnit]
+    minute_period_s: int | None = None
 
 
 def load_devices(path: Path, feed: str) -> dict[str, Device]:
@@ -48,53 +54,69 @@ def load_devices(path: Path, feed: str) -> dict[str, Device]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise Misconfigured(f"the register of devices {path} cannot be read: {error.strerror}") from None
+        raise _wrong(path, f"cannot be read: {error.strerror}", f"无法读取：{error.strerror}") from None
     except UnicodeDecodeError:
-        raise Misconfigured(f"the register of devices {path} is not UTF-8") from None
+        raise _wrong(path, "is not UTF-8", "不是 UTF-8 编码") from None
     rows = csv.DictReader(text.splitlines())
-    if tuple(rows.fieldnames or ()) != COLUMNS:
-        raise Misconfigured(f"{path}: the first line must be {','.join(COLUMNS)}")
+    named = tuple(rows.fieldnames or ())
+    also = named[len(COLUMNS) :]
+    if named[: len(COLUMNS)] != COLUMNS or not set(also) <= set(MAY_FOLLOW) or len(set(also)) < len(also):
+        wanted, more = ",".join(COLUMNS), ",".join(MAY_FOLLOW)
+        raise _wrong(
+            path,
+            f"the first line must be {wanted}, after which may follow {more}",
+            f"首行必须是 {wanted}，其后可有 {more}",
+        )
     devices: dict[str, Device] = {}
     names: set[str] = set()
     for row in _rows(rows, path):
-        where = f"{path}, line {rows.line_num}"
-        device = _device(row, where)
+        line = rows.line_num
+        device = _device(row, len(named), f"{path}, {Text(f'line {line}', f'第 {line} 行')}")
         if device.id in names:
-            raise Misconfigured(f"{where}: the device {device.id} stands there twice")
+            raise _wrong(path, f"line {line}: {device.id} stands there twice", f"第 {line} 行：{device.id} 出现两次")
         names.add(device.id)
         if device.feed != feed:
             continue
         if device.mn in devices:
-            raise Misconfigured(f"{where}: the MN {device.mn} stands there twice")
+            raise _wrong(path, f"line {line}: {device.mn} stands there twice", f"第 {line} 行：{device.mn} 出现两次")
         devices[device.mn] = device
     return devices
+
+
+def _wrong(where: object, en: str, zh: str) -> Misconfigured:
+    return Misconfigured(f"{where}: {Text(en, zh)}")
 
 
 def _rows(rows: "csv.DictReader[str]", path: Path) -> Iterator[Mapping[str, str | None]]:
     try:
         yield from rows
     except csv.Error as error:
-        raise Misconfigured(f"{path}, line {rows.line_num}: {error}") from None
+        line = rows.line_num
+        raise _wrong(path, f"line {line}: {error}", f"第 {line} 行：{error}") from None
 
 
-def _device(row: Mapping[str, str | None], where: str) -> Device:
+def _device(row: Mapping[str, str | None], columns: int, where: str) -> Device:
     if None in row.values() or None in row:
-        raise Misconfigured(f"{where}: {len(COLUMNS)} columns are needed")
+        raise _wrong(where, f"{columns} columns are needed", f"需要 {columns} 列")
     cell = {key: (value or "").strip() for key, value in row.items()}
     for column in ("device", "mn", "vendor", "feed", "town"):
         if not cell[column]:
-            raise Misconfigured(f"{where}: {column} is empty")
-    if len(cell["town"]) != TOWN_DIGITS or not (cell["town"].isascii() and cell["town"].isdecimal()):
-        raise Misconfigured(f"{where}: town {cell['town']!r} is not a 9-digit code (GB/T 10114)")
+            raise _wrong(where, f"{column} is empty", f"{column} 为空")
+    town = cell["town"]
+    if len(town) != TOWN_DIGITS or not (town.isascii() and town.isdecimal()):
+        raise _wrong(
+            where, f"town {town!r} is not a 9-digit code (GB/T 10114)", f"town {town!r} 不是 9 位代码（GB/T 10114）"
+        )
     return Device(
         id=cell["device"],
         mn=cell["mn"],
         vendor=cell["vendor"],
         feed=cell["feed"],
-        town=cell["town"],
+        town=town,
         lon=_degrees(cell["lon"], 180, f"{where}: lon"),
         lat=_degrees(cell["lat"], 90, f"{where}: lat"),
         units=_units(cell["factor_units"], f"{where}: factor_units"),
+        minute_period_s=_period(cell.get("minute_period_s", ""), f"{where}: minute_period_s"),
     )
 
 
@@ -104,10 +126,19 @@ def _degrees(text: str, most: int, where: str) -> float | None:
     try:
         degrees = float(text)
     except ValueError:
-        raise Misconfigured(f"{where} {text!r} is not a number") from None
+        raise _wrong(where, f"{text!r} is not a number", f"{text!r} 不是数字") from None
     if not -most <= degrees <= most:
-        raise Misconfigured(f"{where} {text} lies outside +-{most} degrees")
+        raise _wrong(where, f"{text} lies outside +-{most} degrees", f"{text} 超出 ±{most} 度")
     return degrees
+
+
+def _period(text: str, where: str) -> int | None:
+    if not text:
+        return None
+    if text not in map(str, MINUTE_PERIODS_S):
+        allowed = ", ".join(map(str, MINUTE_PERIODS_S))
+        raise _wrong(where, f"{text!r} is none of {allowed}", f"{text!r} 不在 {allowed} 之中")
+    return int(text)
 
 
 def _units(text: str, where: str) -> Mapping[str, SentUnit]:
@@ -116,14 +147,16 @@ def _units(text: str, where: str) -> Mapping[str, SentUnit]:
         code, equals, sent = (part.strip() for part in piece.partition("="))
         unit, star, scale = (part.strip() for part in sent.partition("*"))
         if not (code and equals and unit):
-            raise Misconfigured(f"{where}: {piece!r} is not CODE=UNIT or CODE=UNIT*SCALE")
+            raise _wrong(
+                where, f"{piece!r} is not CODE=UNIT or CODE=UNIT*SCALE", f"{piece!r} 不是 CODE=UNIT 或 CODE=UNIT*SCALE"
+            )
         try:
             multiplier = Decimal(scale) if star else Decimal(1)
         except InvalidOperation:
-            raise Misconfigured(f"{where}: the scale of {piece!r} is not a number") from None
+            raise _wrong(where, f"the scale of {piece!r} is not a number", f"{piece!r} 的倍率不是数字") from None
         if not multiplier.is_finite() or multiplier <= 0:
-            raise Misconfigured(f"{where}: the scale of {piece!r} must be above zero")
+            raise _wrong(where, f"the scale of {piece!r} must be above zero", f"{piece!r} 的倍率必须大于零")
         if code in units:
-            raise Misconfigured(f"{where}: {code} stands there twice")
+            raise _wrong(where, f"{code} stands there twice", f"{code} 出现两次")
         units[code] = SentUnit(unit, multiplier)
     return MappingProxyType(units)

@@ -4,8 +4,13 @@ Codes: HJ 212-2017 tables B.2 and B.3, HJ 524-2009 (a05024); aliases: numeric co
 canonical unit is the one GB 3095 states limits in, which is not always the unit of HJ 212 (there PM2.5 is in ng/m3).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
+
+from hub.core.errors import Misconfigured
+from hub.lang import Text
+from hub.registry import SentUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,34 @@ def convert(number: Decimal, unit: str, wanted: str, scale: Decimal = Decimal(1)
     if given is None or target is None or given[0] != target[0]:
         return None
     return _ARITHMETIC.divide(_ARITHMETIC.multiply(scaled, given[1]), target[1])
+
+
+def units_by_code(units: Mapping[str, SentUnit]) -> dict[str, SentUnit]:
+    """A device's units by the codes of the table, whatever its row calls the factors.
+
+    Raises Misconfigured for a factor or a unit the tables do not have, or two names of one factor: such a row would be read over in
+    silence, and the device's values judged by nobody.
+    """
+    by_code: dict[str, SentUnit] = {}
+    for name, sent in units.items():
+        factor = factor_of(name)
+        if factor is None:
+            raise Misconfigured(str(Text(f"no factor is called {name}", f"没有名为 {name} 的因子")))
+        if convert(Decimal(), sent.unit, factor.unit) is None:
+            raise Misconfigured(
+                str(
+                    Text(
+                        f"{name}={sent.unit} cannot be converted to {factor.unit}",
+                        f"{name}={sent.unit} 无法换算为 {factor.unit}",
+                    )
+                )
+            )
+        if factor.code in by_code:
+            raise Misconfigured(
+                str(Text(f"{name}: {factor.code} stands there twice", f"{name}：{factor.code} 出现两次"))
+            )
+        by_code[factor.code] = sent
+    return by_code
 
 
 def _plain(unit: str) -> str:

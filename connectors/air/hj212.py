@@ -108,7 +108,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Bytes that are no good frame. `header`: what could be read of it, in `syntax` and `encrypted` faults only."""
+    """Bytes that are no good frame.
+
+    `header`: what could be read of it, in `syntax` and `encrypted` faults only: there the sender may forget the message once it is kept,
+    since the header says whose it is and sending again would change nothing. `detail` quotes nothing of the message: it may name a person.
+    """
 
     reason: Reason
     detail: str
@@ -359,12 +363,12 @@ def _read_header(text: str, encoding: str) -> tuple[Header | None, str]:
     """What can be read of a header, None without MN or CN, and the first complaint ("" if it is clean)."""
     fields: dict[str, str] = {}
     complaints = []
-    for piece in filter(None, map(str.strip, text.split(";"))):
+    for number, piece in enumerate(filter(None, map(str.strip, text.split(";"))), 1):
         name, equals, value = piece.partition("=")
         if equals:
             fields.setdefault(name, value)
         else:
-            complaints.append(f"a piece of the header without =: {piece[:20]!r}")
+            complaints.append(f"piece {number} of the header has no =")
     known = {name: fields.pop(name, None) for name in ("QN", "ST", "CN", "PW", "MN", "Flag", "PNUM", "PNO")}
     counts = {name: _count(known[name]) for name in ("Flag", "PNUM", "PNO")}
     flag = counts["Flag"]

@@ -2,23 +2,27 @@
 
 Each connection is two tasks. One reads, cuts the stream into messages and hands each to the outbox at once, so that records keep the
 order in which a station sent them. The other waits for their fates in the same order and answers. Between them stands a queue of
-limited length: a station that sends faster than Kafka keeps is read more slowly, and TCP tells it so.
+limited length and bytes: a station that sends faster than Kafka keeps is read more slowly, and TCP tells it so.
 """
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from connectors.air.factors import units_by_code
 from connectors.air.hj212 import Fault, Framer, Header, Message, answer
 from connectors.air.settings import AirSettings
 from connectors.air.translate import PartTimes, translate
 from hub.connector import KEPT, Fate, Outbox, run
 from hub.core.errors import Misconfigured, Reason
 from hub.core.events import DeadLetter, Reading
+from hub.kafka_log import RECORD_COST_BYTES
 from hub.lang import Text
 from hub.registry import Device, load_devices
+from hub.running import allow_open_files
 from hub.settings import HostPort, Settings, section
 from hub.telemetry import FeedTelemetry
 
@@ -28,6 +32,8 @@ TOPIC_OF_ALERTS = "alerts.air"
 TOPICS = (TOPIC_OF_READINGS, TOPIC_OF_ALERTS)
 
 CHUNK_BYTES = 65536
+# Files and sockets that are no stations': Kafka, metrics, libraries read late.
+OWN_FILES = 128
 ANSWER_WANTED = 0b01  # of Flag
 DATA_ANSWER = "9014"
 NOTICE_ANSWER = "9013"
@@ -35,13 +41,11 @@ NOTICE_ANSWER = "9013"
 NOTICES = frozenset({"9015", "1013"})
 # Answers to requests, which this hub never makes; answering an answer would go on for ever.
 ANSWERS = frozenset({"9011", "9012", "9013", "9014"})
-# Faults after which the sender may forget the message once it is kept: its header says whose it is, and sending again changes nothing.
-FORGIVEN = frozenset({Reason.ENCRYPTED, Reason.SYNTAX})
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a station is told when a message has been kept; nothing where `frame` is empty."""
+    """What a station is told with `cn` once a message has been kept; nothing where `frame` is empty."""
 
     fate: asyncio.Future[Fate]
     cn: str
@@ -55,8 +59,8 @@ class Stations:
         self._settings = settings
         self._devices = devices
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-        self._stopping = asyncio.Event()
+        self._connections: dict[asyncio.Task[None], Connection] = {}
+        self._stopping = False
 
     async def start(self, outbox: Outbox, telemetry: FeedTelemetry) -> Mapping[str, int]:
         """Listens. Raises Misconfigured when the address cannot be had."""
@@ -80,28 +84,28 @@ class Stations:
         """Reads nothing more, answers what has been read, closes."""
         if self._server:
             self._server.close()
-        self._stopping.set()
+        self._stopping = True
+        for connection in self._connections.values():
+            connection.stop()
         if self._connections:
             await asyncio.wait(self._connections)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port, *_ = writer.get_extra_info("peername")
         peer = f"{host}:{port}"
-        if len(self._connections) >= self._settings.max_connections or self._stopping.is_set():
+        if len(self._connections) >= self._settings.max_connections or self._stopping:
             self._telemetry.turned_away(peer, "too many connections")
             writer.close()
             return
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
+        connection = Connection(self._settings, self._devices, self._outbox, self._telemetry)
+        self._connections[task] = connection
         self._telemetry.connected(peer)
         try:
-            why = await Connection(self._settings, self._devices, self._outbox, self._telemetry).serve(
-                reader, writer, self._stopping
-            )
-            self._telemetry.disconnected(peer, why)
+            self._telemetry.disconnected(peer, await connection.serve(reader, writer))
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
 
 
@@ -118,12 +122,16 @@ class Connection:
         self._framer = Framer()
         self._parts = PartTimes()
         self._noise = 0
-        self._replies: asyncio.Queue[Reply | None] = asyncio.Queue(settings.max_pending_messages)
+        self._replies: asyncio.Queue[tuple[Reply, int] | None] = asyncio.Queue(settings.max_pending_messages)
+        self._waiting_bytes = 0
+        self._room = asyncio.Event()
+        self._stopping = False
+        self._listening: asyncio.Timeout | None = None
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stopping: asyncio.Event) -> str:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Until either side ends; returns why. What was read by then is kept and answered."""
         answering = asyncio.create_task(self._answer(writer))
-        reading = asyncio.create_task(self._read_until(reader, stopping))
+        reading = asyncio.create_task(self._read_to_the_end(reader))
         try:
             # An answer that cannot be delivered ends the connection as well: nobody would empty the queue that the reader fills.
             await asyncio.wait({answering, reading}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,55 +144,61 @@ class Connection:
             answering.cancel()
             reading.cancel()
 
-    async def _read_until(self, reader: asyncio.StreamReader, stopping: asyncio.Event) -> str:
+    def stop(self) -> None:
+        """Reads nothing more. What has been read is not interrupted: `serve` returns when it is kept and answered."""
+        self._stopping = True
+        if self._listening and not self._listening.expired():
+            self._listening.reschedule(0)
+
+    async def _read_to_the_end(self, reader: asyncio.StreamReader) -> str:
         """Reads until either side ends, hands over what is left, and lets the answers come to their end."""
-        reading = asyncio.create_task(self._read(reader))
-        stopped = asyncio.create_task(stopping.wait())
-        try:
-            await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                why = reading.result()
-                await self._take(self._framer.close())
-            else:
-                why = "stopping"
-                reading.cancel()
-                await asyncio.wait({reading})
-            await self._replies.put(None)
-            return why
-        finally:
-            reading.cancel()
-            stopped.cancel()
+        why = await self._read(reader)
+        await self._take(self._framer.close())
+        await self._replies.put(None)
+        return why
 
     async def _read(self, reader: asyncio.StreamReader) -> str:
         clock = asyncio.get_running_loop().time
         idle_s, pending_s = self._settings.idle_timeout_s, self._settings.pending_timeout_s
         heard = oldest_pending = clock()
-        while True:
+        while not self._stopping:
             deadline = heard + idle_s
             if self._framer.pending:
                 deadline = min(deadline, oldest_pending + pending_s)
             try:
                 async with asyncio.timeout_at(deadline) as timer:
+                    self._listening = timer
                     chunk = await reader.read(CHUNK_BYTES)
             except OSError as error:
                 # The timer's TimeoutError is one, and so is the network's (ETIMEDOUT), which ends the connection.
                 if not timer.expired():
                     return type(error).__name__
+                if self._stopping:
+                    break
                 if clock() >= heard + idle_s:
                     return "idle"
                 await self._take(self._framer.expire())
                 oldest_pending = clock()
                 continue
+            finally:
+                self._listening = None
             if not chunk:
                 return "closed"
             heard = clock()
             await self._take(self._framer.feed(chunk))
             if self._framer.pending <= len(chunk):
                 oldest_pending = heard  # all that waits came just now
+        return "stopping"
 
     async def _take(self, arrived: Sequence[Message | Fault]) -> None:
         for one in arrived:
-            await self._replies.put(self._keep(one))
+            size = len(one.raw) + RECORD_COST_BYTES
+            # Alone, the largest finds room too.
+            while self._waiting_bytes and self._waiting_bytes + size > self._settings.max_pending_bytes:
+                self._room.clear()
+                await self._room.wait()
+            self._waiting_bytes += size
+            await self._replies.put((self._keep(one), size))
         if self._framer.noise > self._noise:
             self._telemetry.noise(self._framer.noise - self._noise)
             self._noise = self._framer.noise
@@ -192,57 +206,61 @@ class Connection:
     def _keep(self, one: Message | Fault) -> Reply:
         accepted_at = time.time_ns() // 1_000_000
         if isinstance(one, Fault):
-            header = one.header if one.reason in FORGIVEN else None
-            return self._keep_unread(one.raw, one.reason, one.detail, header, accepted_at)
+            return self._keep_unread(one, one.reason, one.detail, accepted_at)
         try:
             return self._keep_message(one, accepted_at)
         except Exception as defect:  # noqa: BLE001 - ours, not the station's: kept whole for people, and the feed goes on
             self._telemetry.defect(defect)
-            return self._keep_unread(one.raw, Reason.POISON, type(defect).__name__, one.header, accepted_at)
+            return self._keep_unread(one, Reason.POISON, type(defect).__name__, accepted_at)
 
     def _keep_message(self, message: Message, accepted_at: int) -> Reply:
         header = message.header
         if message.oversize:
             self._telemetry.oversize()
         if header.cn in NOTICES:
-            return self._empty(header, NOTICE_ANSWER)
+            return self._empty(header)
         device = self._devices.get(header.mn)
         if device is None:
-            return self._keep_unread(message.raw, Reason.UNKNOWN_DEVICE, f"MN {header.mn}", header, accepted_at)
+            return self._keep_unread(message, Reason.UNKNOWN_DEVICE, f"MN {header.mn}", accepted_at)
         record = translate(message, device, accepted_at, self._parts, self._settings.minute_period_s)
         if record is None:
-            return self._empty(header, "" if header.cn in ANSWERS else DATA_ANSWER)
+            return self._empty(header)
         topic = TOPIC_OF_READINGS if isinstance(record, Reading) else TOPIC_OF_ALERTS
-        told = _told(header, DATA_ANSWER)
-        return Reply(self._outbox.publish(topic, record, message.raw), DATA_ANSWER, told)
+        cn, told = _told(header)
+        return Reply(self._outbox.publish(topic, record, message.raw, answered=bool(told)), cn, told)
 
-    def _keep_unread(self, raw: bytes, reason: Reason, detail: str, header: Header | None, accepted_at: int) -> Reply:
+    def _keep_unread(self, one: Message | Fault, reason: Reason, detail: str, accepted_at: int) -> Reply:
+        header = one.header
         device = self._devices.get(header.mn) if header else None
         # A resend has the same QN; without one the minute tells two equal faults apart.
         when = header.qn if header and header.qn else f"{accepted_at // 60_000}"
-        told = _told(header, DATA_ANSWER)
+        cn, told = _told(header)
         letter = DeadLetter(
-            id=f"{FEED}/{when}/{hashlib.sha256(raw).hexdigest()[:16]}",
+            id=f"{FEED}/{when}/{hashlib.sha256(one.raw).hexdigest()[:16]}",
             feed=FEED,
             vendor=device.vendor if device else "",
             device=device.id if device else header.mn if header else "",
             reason=reason,
             detail=detail,
-            raw=raw,
+            raw=one.raw,
             evidence_sha256=None,
             accepted_at=accepted_at,
             answered=bool(told),
         )
-        return Reply(self._outbox.dead_letter(letter), DATA_ANSWER, told)
+        return Reply(self._outbox.dead_letter(letter), cn, told)
 
-    def _empty(self, header: Header, cn: str) -> Reply:
+    def _empty(self, header: Header) -> Reply:
         fate: asyncio.Future[Fate] = asyncio.get_running_loop().create_future()
         fate.set_result(self._outbox.empty())
-        return Reply(fate, cn, _told(header, cn) if cn else b"")
+        return Reply(fate, *_told(header))
 
     async def _answer(self, writer: asyncio.StreamWriter) -> str:
-        while (reply := await self._replies.get()) is not None:
-            if await reply.fate not in KEPT or not reply.frame:
+        while (waiting := await self._replies.get()) is not None:
+            reply, size = waiting
+            fate = await reply.fate
+            self._waiting_bytes -= size
+            self._room.set()
+            if fate not in KEPT or not reply.frame:
                 continue
             try:
                 writer.write(reply.frame)
@@ -257,22 +275,37 @@ class Connection:
         return "closed"
 
 
-def _told(header: Header | None, cn: str) -> bytes:
-    """The answer's frame; empty where the station wants none (bit 0 of Flag), gave no QN to answer to, or so long a QN, PW and MN that
-    they do not fit into a frame again.
+def _told(header: Header | None) -> tuple[str, bytes]:
+    """What a message of this header is answered: the answer's CN, and its frame.
+
+    The frame is empty where the station wants none (bit 0 of Flag), where the message is itself an answer, where it gave no QN to answer
+    to, or so long a QN, PW and MN that they do not fit into a frame again.
     """
-    if header is None or not header.qn or not header.flag or not header.flag & ANSWER_WANTED:
-        return b""
+    if header is None or header.cn in ANSWERS or not header.qn or not header.flag or not header.flag & ANSWER_WANTED:
+        return "", b""
+    cn = NOTICE_ANSWER if header.cn in NOTICES else DATA_ANSWER
     try:
-        return answer(header, cn)
+        return cn, answer(header, cn)
     except ValueError:
-        return b""
+        return "", b""
+
+
+def registered(path: Path) -> dict[str, Device]:
+    """The stations of the register by MN, their units by the codes of the table; raises Misconfigured."""
+    devices = load_devices(path, FEED)
+    for mn, device in devices.items():
+        try:
+            devices[mn] = replace(device, units=units_by_code(device.units))
+        except Misconfigured as error:
+            raise Misconfigured(f"{path}: {device.id}: factor_units: {error}") from None
+    return devices
 
 
 def main(settings: Settings) -> None:
     """The connector as a process."""
     air = section(settings, FEED, AirSettings)
-    devices = load_devices(settings.devices_csv, FEED)
+    devices = registered(settings.devices_csv)
+    allow_open_files(air.max_connections + OWN_FILES)
     run(
         FEED,
         settings,

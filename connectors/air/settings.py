@@ -14,4 +14,5 @@ class AirSettings(BaseModel, frozen=True, extra="forbid"):
     max_connections: PositiveInt = 2000
     budget_s: PositiveFloat = 2
     max_pending_messages: PositiveInt = 64
+    max_pending_bytes: PositiveInt = 65536
     minute_period_s: PositiveInt = 600

@@ -84,9 +84,10 @@ def translate(
 ) -> Reading | AirAlert | None:
     """The record of one message; None where there is nothing in it to keep (heartbeats, commands, no known factor).
 
-    `accepted_at`: ms UTC. `minute_period_s`: what one "minute" value of this device covers; HJ 212 lets it be 1 to 30 minutes.
+    `accepted_at`: ms UTC. `device.units`: by codes of the table. `minute_period_s`: what one "minute" value covers where the device's row
+    does not say; HJ 212 lets it be 1 to 30 minutes.
     """
-    periods_s = {REALTIME: 0, MINUTES: minute_period_s, HOUR: HOUR_S, DAY: DAY_S}
+    periods_s = {REALTIME: 0, MINUTES: device.minute_period_s or minute_period_s, HOUR: HOUR_S, DAY: DAY_S}
     cn = message.header.cn
     if cn == ALARM_EVENT:
         return _alert(message, device, accepted_at)
@@ -257,7 +258,7 @@ def _measured(
     factor = factor_of(sent)
     code = factor.code if factor else sent
     number = _decimal(text or "")
-    named = (device.units.get(code) or device.units.get(sent)) if factor else None
+    named = device.units.get(factor.code) if factor else None
     converted = convert(number or Decimal(), named.unit, factor.unit, named.scale) if factor and named else None
     unit = factor.unit if factor and converted is not None else ""
     if number is None:

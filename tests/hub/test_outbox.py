@@ -130,6 +130,21 @@ def test_a_record_too_large_for_the_broker_is_kept_whole_in_the_dead_letters() -
     run(test())
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_dead_letter_says_whether_its_sender_is_told(answered: bool) -> None:
+    async def test() -> None:
+        log = FakeLog()
+        fate = outbox(log).publish("readings", READING, b"##0123", answered=answered)
+        log.keeps = True
+        log.sent[0].done(Rejected(Reason.TOO_LARGE))
+        await fate
+        letter = WIRE.decode(log.sent[1].value)
+        assert isinstance(letter, DeadLetter)
+        assert letter.answered is answered
+
+    run(test())
+
+
 def test_a_dead_letter_that_fits_nowhere_is_refused() -> None:
     async def test() -> None:
         telemetry = RememberingTelemetry()

@@ -31,6 +31,13 @@ def test_blanks_around_units_do_not_matter(tmp_path: Path) -> None:
     assert device.units["a34002"] == SentUnit("mg/m3", Decimal(2))
 
 
+def test_the_period_of_minute_data_may_be_told(tmp_path: Path) -> None:
+    head = HEAD.replace("\n", ",minute_period_s\n")
+    rows = ROW.replace("\n", ",60\n") + ROW.replace("1,", "2,").replace("\n", ",\n")
+    devices = load_devices(register(tmp_path, head + rows), "air")
+    assert [device.minute_period_s for device in devices.values()] == [60, None]
+
+
 def test_other_feeds_are_left_out(tmp_path: Path) -> None:
     assert load_devices(register(tmp_path, HEAD + ROW.replace(",air,", ",camera,")), "air") == {}
 
@@ -58,6 +65,10 @@ def test_a_place_may_be_unknown(tmp_path: Path) -> None:
         (HEAD + ROW.replace("ug/m3", "x" * 140_000), "field larger than field limit"),
         (HEAD + "a,b,c\n", "line 2: 8 columns"),
         (HEAD + ROW.replace("\n", ",more\n"), "line 2: 8 columns"),
+        (HEAD.replace("\n", ",mean\n"), "first line"),
+        (HEAD.replace("\n", ",minute_period_s,minute_period_s\n"), "first line"),
+        (HEAD.replace("\n", ",minute_period_s\n") + ROW, "line 2: 9 columns"),
+        (HEAD.replace("\n", ",minute_period_s\n") + ROW.replace("\n", ",90\n"), "line 2: minute_period_s.*none of 60"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, named: str) -> None:

@@ -178,8 +178,21 @@ def test_an_alarm_of_2005(connector: Connector, ends: Ends) -> None:
         (frame(segment("2011", DATA))[:-6] + b"0000\r\n", "crc", ""),
         (frame(b"no header at all"), "syntax", ""),
         (b"##12x4nothing to read here##", "length", ""),
+        (frame(segment("9015", "")[:-2]), "syntax", "9013"),
+        (frame(segment("2011", DATA, mn="NOBODY", flag=4)), "unknown_device", ""),
+        (frame(segment("9014", "", mn="NOBODY")), "unknown_device", ""),
     ],
-    ids=["unknown_device", "encrypted", "syntax", "crc", "syntax without a header", "length"],
+    ids=[
+        "unknown_device",
+        "encrypted",
+        "syntax",
+        "crc",
+        "syntax without a header",
+        "length",
+        "a heartbeat with syntax",
+        "unknown_device that wants no answer",
+        "unknown_device that answers",
+    ],
 )
 def test_what_cannot_be_read_is_kept_whole(
     connector: Connector, ends: Ends, bytes_sent: bytes, reason: str, answered: str

@@ -4,7 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from connectors.air.factors import FACTORS, convert, factor_of
+from connectors.air.factors import FACTORS, convert, factor_of, units_by_code
+from hub.core.errors import Misconfigured
+from hub.registry import SentUnit
 
 
 def test_no_name_means_two_factors() -> None:
@@ -66,3 +68,22 @@ def test_a_scale_too_large_becomes_infinite_and_raises_nothing() -> None:
     converted = convert(Decimal("1e300"), "mg/m3", "ug/m3", Decimal("1e999999"))
     assert converted is not None
     assert converted.is_infinite()
+
+
+def test_a_register_may_call_a_factor_as_the_station_does() -> None:
+    sent = SentUnit("mg/m3", Decimal(1))
+    assert units_by_code({"PM25": sent, "a34002": sent}) == {"a34004": sent, "a34002": sent}
+
+
+@pytest.mark.parametrize(
+    ("units", "named"),
+    [
+        ({"a34994": "ug/m3"}, "no factor is called a34994"),
+        ({"a34004": "ugm3"}, "a34004=ugm3 cannot be converted to ug/m3"),
+        ({"a21026": "ppb"}, "a21026=ppb cannot be converted"),
+        ({"PM25": "ug/m3", "a34004": "ug/m3"}, "a34004: a34004 stands there twice"),
+    ],
+)
+def test_a_register_that_nobody_could_judge_by_is_refused(units: dict[str, str], named: str) -> None:
+    with pytest.raises(Misconfigured, match=named):
+        units_by_code({name: SentUnit(unit, Decimal(1)) for name, unit in units.items()})

@@ -1,5 +1,6 @@
 """From messages to records: factors, units, marks, times, ids."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from types import MappingProxyType
@@ -136,11 +137,9 @@ def test_a_value_its_unit_and_its_mark(cp: str, number: float | None, unit: str,
     assert (one.value, one.unit, one.mark) == (number, unit, mark)
 
 
-def test_the_register_may_scale_and_may_name_a_unit_that_does_not_convert() -> None:
+def test_the_register_may_scale() -> None:
     assert value("a34004-Rtd=3.52", device(a34004="ug/m3*10")).value == 35.2
-    assert value("PM25-Rtd=0.0352", device(PM25="mg/m3")).value == 35.2
-    unknown = value("a21026-Rtd=12", device(a21026="ppb*2"))
-    assert (unknown.value, unknown.unit) == (12.0, "")
+    assert value("PM25-Rtd=0.0352", device(a34004="mg/m3")).value == 35.2
     huge = value("a34004-Rtd=12", device(a34004="ug/m3*1e999999"))
     assert (huge.value, huge.mark) == (None, "unreadable")
 
@@ -226,6 +225,15 @@ def test_without_qn_the_time_of_a_period_counts_by_its_end() -> None:
 
 def test_data_sent_later_is_told() -> None:
     assert reading("a34004-Rtd=1", header="RF=1;").backfilled
+
+
+def test_a_device_may_have_minutes_of_its_own() -> None:
+    one_minute = replace(PLAIN, minute_period_s=60)
+    sent = message("DataTime=20260301100400;a34004-Avg=35", cn="2051")
+    for station, period_s, time_mark in ((PLAIN, MINUTE_S, "too_new"), (one_minute, 60, "device")):
+        record = translate(sent, station, NOW, PartTimes(), MINUTE_S)
+        assert isinstance(record, Reading)
+        assert (record.period_s, record.time_mark) == (period_s, time_mark)
 
 
 def test_a_part_without_a_time_takes_that_of_the_part_before_for_a_minute() -> None:
