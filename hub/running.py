@@ -2,12 +2,16 @@
 
 import json
 import os
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from hub.core.errors import Misconfigured
+from hub.lang import Text
 
 
 def run_file(data: Path, process: str) -> Path:
@@ -49,6 +53,26 @@ def on_stop(stop: Callable[[], object]) -> None:
     signal.signal(signal.SIGINT, handle)
     if parent := os.environ.get("GRIDHUB_END_WITH_PARENT"):
         end_with_parent(stop, int(parent))
+
+
+def allow_open_files(count: int) -> None:
+    """Raises this process' soft limit of open files to `count`; Misconfigured where the hard limit is lower.
+
+    Without it the first connection too many makes every later accept fail, also that of /live.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise Misconfigured(
+            str(
+                Text(
+                    f"{count} open files are needed for so many connections, and this process may have {hard}: raise its limit"
+                    " (ulimit -n, LimitNOFILE) or lower max_connections",
+                    f"这么多连接需要打开 {count} 个文件，而本进程的上限是 {hard}：请提高上限（ulimit -n、LimitNOFILE）或降低 max_connections",
+                )
+            )
+        )
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def end_with_parent(stop: Callable[[], object], parent: int | None = None, *, check_s: float = 0.5) -> None:

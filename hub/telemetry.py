@@ -11,6 +11,7 @@ import logging
 import socketserver
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from socket import AF_INET6
@@ -28,6 +29,9 @@ from hub.lang import Text
 
 FATES = ("published", "dead-lettered", "spooled", "empty", "refused")
 HTTP_TIMEOUT_S = 5.0
+LINES = 20
+LIBRARY_LINES = 3
+LINES_WITHIN_S = 60.0
 TELEMETRY_PATHS = frozenset({"/metrics", "/live", "/ready"})
 
 
@@ -93,6 +97,28 @@ class FeedTelemetry(Telemetry):
         """A message was longer than its standard allows, and was read all the same."""
 
 
+class Ration:
+    """So many lines within so many seconds: what senders or a library bring about by the thousand must not fill a disk."""
+
+    def __init__(self, lines: int = LINES, within_s: float = LINES_WITHIN_S) -> None:
+        self._lines = lines
+        self._within_s = within_s
+        self._begun = -within_s
+        self._given = self._withheld = 0
+
+    def take(self) -> Mapping[str, int] | None:
+        """None: not this line. Else what goes with it: `{"withheld": N}` after N lines were not given."""
+        now = time.monotonic()
+        if now - self._begun >= self._within_s:
+            self._begun, self._given = now, 0
+        if self._given >= self._lines:
+            self._withheld += 1
+            return None
+        self._given += 1
+        withheld, self._withheld = self._withheld, 0
+        return {"withheld": withheld} if withheld else {}
+
+
 class FeedRecorder(FeedTelemetry):
     """Writes and counts what happens in the connector of `feed`.
 
@@ -134,6 +160,7 @@ class FeedRecorder(FeedTelemetry):
         self._noise = noise.labels(feed)
         self._oversize = oversize.labels(feed)
         self._connections = connections.labels(feed)
+        self._letter_lines, self._turned_away_lines = Ration(), Ration()
 
     def starting(self) -> None:
         self._log.info("starting", version=__version__)
@@ -167,7 +194,8 @@ class FeedRecorder(FeedTelemetry):
     def dead_lettered(self, reason: Reason, device: str) -> None:
         self._fates["dead-lettered"].inc()
         self._letters[reason].inc()
-        self._log.warning("dead letter", reason=reason.value, device=device)
+        if (also := self._letter_lines.take()) is not None:
+            self._log.warning("dead letter", reason=reason.value, device=device, **also)
 
     def empty(self) -> None:
         self._fates["empty"].inc()
@@ -193,7 +221,8 @@ class FeedRecorder(FeedTelemetry):
 
     def turned_away(self, peer: str, why: str) -> None:
         self._turned_away.inc()
-        self._log.warning("connection refused", peer=peer, why=why)
+        if (also := self._turned_away_lines.take()) is not None:
+            self._log.warning("connection refused", peer=peer, why=why, **also)
 
     def noise(self, size: int) -> None:
         self._noise.inc(size)
@@ -226,7 +255,7 @@ class _Unfailing:
 def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "") -> None:
     """Sends all logs of this process to `stream`, else stderr: JSON lines with `event` first, or text (`""`: text on a terminal).
 
-    The warnings of the Kafka client go the same way.
+    The warnings of the Kafka client go the same way, a few a minute: while a broker is away it has several each second.
     """
     stream = stream or sys.stderr
     unfailing = cast("TextIO", _Unfailing(stream))
@@ -253,8 +282,23 @@ def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "")
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
+    handler.addFilter(_Rationed())
     # INFO of the client tells every rebalance, DEBUG prints payloads.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class _Rationed(logging.Filter):
+    """A few lines a minute for each logger of a library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rations: dict[str, Ration] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        also = self._rations.setdefault(record.name, Ration(LIBRARY_LINES)).take()
+        if also:
+            record.msg, record.args = f"{record.getMessage()} ({also['withheld']} lines withheld)", None
+        return also is not None
 
 
 def _event_first(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """What arrives, a line a record, for a person at a terminal."""
 
+import re
 import shutil
 import sys
 import threading
@@ -39,6 +40,8 @@ DEVICE_COLUMNS = 19
 NO_LIMIT = 1_000_000
 # Where a number, rounded to so many decimals, still has three digits.
 DECIMALS_BELOW = ((2, 9.995), (1, 99.95))
+# What a terminal would take for a command: a device's name or a mark comes from outside.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 YELLOW, RED, PLAIN = "\033[33m", "\033[31m", "\033[0m"
 
 
@@ -69,6 +72,10 @@ def show(bootstrap: str, stop: threading.Event, *, records: bool, watch: Callabl
 
 def line(record: Record, columns: int) -> str:
     """One record in at most so many columns of a terminal; values that find no room are counted at the end (`+5`)."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", _line(record, columns))
+
+
+def _line(record: Record, columns: int) -> str:
     match record:
         case Reading():
             return _reading(record, columns)

@@ -5,6 +5,7 @@ import json
 import logging
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from hub import __version__
 from hub.connector import Fate
 from hub.core.errors import Misconfigured, Reason
-from hub.telemetry import FATES, FeedRecorder, HttpServer, log_to, serve_wsgi, telemetry_app
+from hub.telemetry import (
+    FATES,
+    LIBRARY_LINES,
+    LINES,
+    LINES_WITHIN_S,
+    FeedRecorder,
+    HttpServer,
+    log_to,
+    serve_wsgi,
+    telemetry_app,
+)
 
 
 @pytest.fixture
@@ -143,6 +154,27 @@ def test_a_message_that_went_well_writes_no_line(log: io.StringIO) -> None:
     recorder.published()
     recorder.answered("9014")
     assert log.getvalue() == ""
+
+
+def test_ten_thousand_faults_are_a_few_lines_and_all_are_counted(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("hub.telemetry.time.monotonic", lambda: now)
+    recorder = FeedRecorder("air")
+    for _ in range(10_000):
+        recorder.dead_lettered(Reason.CRC, "")
+        recorder.turned_away("192.0.2.1:5", "too many connections")
+        logging.getLogger("kafka.net").warning("no broker at %s", "192.0.2.9")
+    told = Counter(str(line["event"]) for line in lines(log))
+    assert told == {"dead letter": LINES, "connection refused": LINES, "no broker at 192.0.2.9": LIBRARY_LINES}
+    now += LINES_WITHIN_S
+    recorder.dead_lettered(Reason.CRC, "")
+    logging.getLogger("kafka.net").warning("no broker at %s", "192.0.2.9")
+    letter, library = lines(log)[-2:]
+    assert letter["withheld"] == 10_000 - LINES
+    assert library["event"] == f"no broker at 192.0.2.9 ({10_000 - LIBRARY_LINES} lines withheld)"
+    assert recorder.registry.get_sample_value("gridhub_dead_letters_total", {"feed": "air", "reason": "crc"}) == 10_001
 
 
 def test_a_defect_is_told_with_its_place_but_without_the_words_of_the_error(log: io.StringIO) -> None:

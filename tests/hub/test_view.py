@@ -124,6 +124,12 @@ def test_an_alert_and_a_dead_letter_say_what_happened() -> None:
     assert line(LETTER, 120) == "08:03:16 dead letter  crc  the frame says 802A, its segment gives 2A80"
 
 
+def test_what_a_terminal_would_take_for_a_command_is_shown_as_a_replacement() -> None:
+    hostile = replace(AIR, device="ZA\x1b[2J\x07\x9b1m\u202e1")
+    assert "ZA\N{REPLACEMENT CHARACTER}[2J" in line(hostile, 200)
+    assert not set("\x1b\x07\x9b\u202e") & set(line(hostile, 200))
+
+
 def test_in_chinese() -> None:
     lang.choose("zh")
     assert line(ALERT, 120) == "08:03:16 410122104 wantan-air-1        预警 开始  PM10 142"

@@ -1,0 +1,33 @@
+"""What a running process owes to those around it."""
+
+import subprocess
+import sys
+
+import pytest
+
+ALLOW = """
+import resource
+from hub.core.errors import Misconfigured
+from hub.running import allow_open_files
+try:
+    allow_open_files(300)
+except Misconfigured as error:
+    print(error)
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("limits", "soft"), [("ulimit -Hn 300; ulimit -Sn 100", 300), ("ulimit -n 200", 200), ("ulimit -n 400", 400)]
+)
+def test_open_files_are_allowed_or_the_limit_is_named(limits: str, soft: int) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f'{limits}; exec "$@"', "sh", sys.executable, "-c", ALLOW],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *told, now = ran.stdout.splitlines()
+    assert int(now) == soft
+    assert bool(told) == (soft < 300), told
+    assert all("this process may have 200" in sentence for sentence in told)
