@@ -206,11 +206,16 @@ class Publisher:
             for one in clients:
                 one.close()
             raise Unavailable(f"no broker answers at {self._bootstrap}: {error}") from None
+        producer._metadata.add_listener(self._answered)  # noqa: SLF001 - the only sign of life while nothing is published
         for topic in self._topics:
+            asked = time.monotonic()
             try:
                 producer.partitions_for(topic)
-            except KafkaError:
+            except KafkaError as error:
                 _discard(producer)
+                # Only a broker that has answered since can have left the topic out.
+                if self._heard < asked:
+                    raise Unavailable(f"the broker at {self._bootstrap} has gone: {error}") from None
                 raise Misconfigured(
                     str(
                         Text(
@@ -220,7 +225,6 @@ class Publisher:
                     )
                 ) from None
         producer.config["max_block_ms"] = 0
-        producer._metadata.add_listener(self._answered)  # noqa: SLF001 - the only sign of life while nothing is published
         self._heard = time.monotonic()
         return producer
 

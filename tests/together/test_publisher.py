@@ -150,6 +150,21 @@ def test_nobody_listens_is_unavailable_within_its_time() -> None:
     gc.collect()
 
 
+def test_a_broker_that_goes_while_it_is_asked_for_topics_is_unavailable(
+    broker: Broker, topic: str, proxy: CuttableProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = KafkaProducer._wait_on_metadata
+
+    def ask_nobody(producer: KafkaProducer, *arguments: object) -> object:
+        proxy.cut()
+        producer._metadata._partitions.clear()
+        return ask(producer, *arguments)
+
+    monkeypatch.setattr(KafkaProducer, "_wait_on_metadata", ask_nobody)
+    with pytest.raises(Unavailable, match="has gone"):
+        Publisher(broker.bootstrap, [topic], client_id="test", wait_s=1)
+
+
 def test_a_missing_topic_needs_a_person(broker: Broker) -> None:
     with pytest.raises(Misconfigured, match="never-made"):
         Publisher(broker.bootstrap, ["never-made"], client_id="test", wait_s=1)
