@@ -1,23 +1,32 @@
-"""The set-up of `deploy/start` and `tests/run`: each thing that can be missing is one clear sentence."""
+"""The set-up of `deploy/start` and `tests/run`: each thing that can be missing is one clear sentence, an end leaves nobody."""
 
+import contextlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("sh", "dirname", "mkdir", "cat", "cksum", "rm", "sleep", "grep", "tail")
 
 
-def start(tmp_path: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Runs `deploy/start` in a copy that holds no environment yet."""
+def script(tmp_path: Path) -> list[str]:
+    """`deploy/start` in a copy that holds no environment yet."""
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT / "deploy", copy / "deploy")
     shutil.copy(ROOT / "pyproject.toml", copy)
+    return ["sh", str(copy / "deploy/start")]
+
+
+def start(tmp_path: Path, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", str(copy / "deploy/start")],
+        [*script(tmp_path), *options],
         env={"HOME": str(tmp_path), **environment},
         capture_output=True,
         text=True,
@@ -52,6 +61,12 @@ def test_too_old_a_python(tmp_path: Path, language: str, sentence: str) -> None:
     assert (ran.returncode, ran.stderr.strip()) == (2, sentence)
 
 
+@pytest.mark.parametrize("options", [["--lang", "zh"], ["--lang=zh"]])
+def test_the_language_is_that_of_the_option(tmp_path: Path, options: list[str]) -> None:
+    ran = start(tmp_path, {"PATH": tools(tmp_path, "exit 1"), "LANG": "en_GB.UTF-8"}, *options)
+    assert "需要 Python 3.11 或更高版本" in ran.stderr
+
+
 def test_a_python_without_venv(tmp_path: Path) -> None:
     path = tools(tmp_path, 'case "$2" in *ensurepip*) exit 1;; esac; exit 0')
     ran = start(tmp_path, {"PATH": path})
@@ -65,3 +80,47 @@ def test_no_network(tmp_path: Path) -> None:
     ran = start(tmp_path, {"PATH": os.environ["PATH"], **nowhere})
     assert ran.returncode == 3
     assert "The Python package registry cannot be reached" in ran.stderr.splitlines()[-1]
+
+
+def of_the_terminal(shell: psutil.Popen) -> None:
+    """Ctrl-C: every process in the foreground hears it."""
+    os.killpg(shell.pid, signal.SIGINT)
+
+
+def of_a_supervisor(shell: psutil.Popen) -> None:
+    shell.terminate()
+
+
+def of_a_lost_line(shell: psutil.Popen) -> None:
+    os.killpg(shell.pid, signal.SIGHUP)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [of_the_terminal, of_a_supervisor, of_a_lost_line])
+def test_an_end_during_the_set_up_leaves_nobody(tmp_path: Path, end: Callable[[psutil.Popen], None]) -> None:
+    # A package registry that takes connections and never answers.
+    with contextlib.ExitStack() as running:
+        silent = running.enter_context(socket.create_server(("127.0.0.1", 0)))
+        said = running.enter_context((tmp_path / "said").open("wb"))
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        shell = psutil.Popen(
+            script(tmp_path),
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PIP_INDEX_URL": address},
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        family: list[psutil.Process] = []
+        try:
+            silent.settimeout(60)
+            connection, _ = silent.accept()  # pip is at work
+            running.callback(connection.close)
+            family = shell.children(recursive=True)
+            assert any("pip" in process.cmdline() for process in family)
+            end(shell)
+            assert shell.wait(10) == 130
+            assert not psutil.wait_procs(family, timeout=5)[1]
+        finally:
+            for process in [shell, *family]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
