@@ -110,7 +110,7 @@ def test_an_end_during_the_set_up_leaves_nobody(tmp_path: Path, end: Callable[[p
             stderr=said,
             start_new_session=True,
             # Whoever runs the tests under nohup hands on a SIGHUP that no shell can trap.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - no threads are at work here
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         family: list[psutil.Process] = []
         try:
