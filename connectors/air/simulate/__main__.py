@@ -15,7 +15,7 @@ from connectors.air.simulate.line import Line, Manners, Platform
 from connectors.air.simulate.log import Log
 from connectors.air.simulate.station import Clock, Station
 from connectors.air.simulate.upload import BEIJING
-from connectors.air.simulate.weather import Episodes
+from connectors.air.simulate.weather import Episodes, Weather, WholePeriods
 from hub.core.errors import Misconfigured
 from hub.lang import Text, choose, say
 from hub.registry import Device, load_devices
@@ -60,11 +60,18 @@ async def simulate(
     messages: int | None,
     manners: Manners,
     log: Log,
+    period_s: int | None = None,
     clock: Clock = beijing_now,
 ) -> Tally:
-    """Runs every station until `messages` are done between them; without a number, until cancelled."""
-    episodes, platform = Episodes.among(seed, devices), Platform(to)
-    lines = [Line(Station(device, seed, troubles, episodes, clock), platform, manners, log) for device in devices]
+    """Runs every station until `messages` are done between them; without a number, until cancelled.
+
+    With `period_s`, episodes are whole periods of a rule; else they come and go by the minute.
+    """
+    platform = Platform(to)
+    weather: Weather = (
+        Episodes.among(seed, devices) if period_s is None else WholePeriods.among(seed, devices, period_s, clock())
+    )
+    lines = [Line(Station(device, seed, troubles, weather, clock), platform, manners, log) for device in devices]
     progress = asyncio.create_task(_tell(lines))
     try:
         async with asyncio.TaskGroup() as running:
@@ -95,6 +102,14 @@ def address(text: str) -> HostPort:
     return HostPort.model_validate(HostPort.parse(text))
 
 
+def seconds(text: str) -> int:
+    """A whole number of them, from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def share(text: str) -> float:
     """0 to 1."""
     number = float(text)
@@ -119,6 +134,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--log", Path, os.devnull, "JSON lines of what was sent and answered", "收发记录（JSON 行）")
     add("--messages", int, None, "end after so many in all", "总共发送多少条后结束")
     add("--interval", float, 5.0, "seconds between a station's messages", "站点两条报文的间隔秒数")
+    add(
+        "--period",
+        seconds,
+        None,
+        "episodes that a rule with a mean over so many seconds sees, in whole periods (such of minutes, as the weather brings them)",
+        "让平均周期为该秒数的规则能看到的超标过程，按整周期出现（默认为数分钟的自然过程）",
+    )
     add("--troubles", share, 0.05, "share of faulty messages, 0 to 1", "异常报文比例，0 到 1")
     add("--timeout", float, 10.0, "seconds to wait for an answer", "等待应答的秒数")
     add("--resends", int, 3, "resends before reconnecting", "重连前的重发次数")
@@ -149,6 +171,7 @@ async def _run(options: argparse.Namespace, devices: Sequence[Device], log: Log)
             messages=options.messages,
             manners=manners,
             log=log,
+            period_s=options.period,
         )
     )
     loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ from connectors.air.simulate.weather import (
     PRESSURE,
     WIND_DIRECTION,
     Course,
-    Episodes,
+    Weather,
     as_sent,
     typical,
 )
@@ -68,12 +68,12 @@ def generation_of(device: Device) -> Generation:
 class Station:
     """One device of the register. The same seed and clock give the same bytes."""
 
-    def __init__(self, device: Device, seed: int, troubles: float, episodes: Episodes, clock: Clock) -> None:
+    def __init__(self, device: Device, seed: int, troubles: float, weather: Weather, clock: Clock) -> None:
         """`troubles` is the share of faulty messages, 0 to 1; `clock` gives Beijing time."""
         self.device = device
         self._seed = seed
         self._troubles = troubles
-        self._episodes = episodes
+        self._weather = weather
         self._clock = clock
         self._started = clock()
         self._generation = generation_of(device)
@@ -149,8 +149,8 @@ class Station:
             elif code == PRESSURE:
                 levels[code] = level + chance.gauss(0, 0.05)
             elif code in PARTICLES_AND_GASES:
-                gain = self._episodes.gain(self.device.town, code, elapsed_s)
-                levels[code] = level * together * gain * math.exp(chance.gauss(0, 0.03))
+                usual = level * together * math.exp(chance.gauss(0, 0.03))
+                levels[code] = self._weather.level(self.device.town, code, usual, at, elapsed_s)
             else:
                 levels[code] = min(level * math.exp(chance.gauss(0, 0.02)), 98.0)
         return levels

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
+from typing import Protocol
 
 from hub.registry import Device, SentUnit
 
@@ -48,6 +49,70 @@ BURNING = {"a34004": 2.8, "a34002": 1.9, "a21005": 2.2}
 DUST = {"a34001": 3.0, "a34002": 2.6, "a34004": 1.4}
 EPISODE_EVERY_S, EPISODE_LASTS_S = 240.0, 150.0
 
+# What the mean of a period must not be above (ug/m3: the 24 h means of GB 3095-2012, grade 2, and the hub's rules for dust).
+LIMITS = {"a34002": 150.0, "a34004": 75.0}
+DUSTY, SMOKY = frozenset({"a34002"}), frozenset(LIMITS)
+# Shares of the limit: usual, and in every fourth second. Single values lie on the other side, so that only a mean tells.
+OVER, CLEAN = (2.2, 0.8), (0.35, 1.2)
+# In so many periods each town has one episode, and so many clean ones after it.
+ROUND, CLEAN_AFTER = 12, 3
+EPISODE_PERIODS = (2, 4)
+
+
+class Weather(Protocol):
+    """What an event makes of a factor's usual level at a time, so many seconds after the start."""
+
+    def level(self, town: str, code: str, usual: float, at: datetime, elapsed_s: float) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WholePeriods:
+    """Episodes for a rule whose mean covers `period_s`: some whole periods of a town are over the limit, the rest clearly under it.
+
+    Periods are those of the rule, multiples of `period_s` since 1970 UTC, and `first` is the number of the first whole one. Each town has
+    its own course, a round of 12 periods after the other: an episode of 2 to 4 periods, dusty (PM10) or smoky (PM2.5 and PM10), and at
+    least 3 clean ones behind it. The first town is over from the start until two whole periods have passed; every other begins with at
+    least 3 clean periods. After one episode in four the first clean period lies exactly at the limit, which is not over it. No other mean
+    is near a limit, whichever quarter of the period's seconds is missing.
+    """
+
+    seed: int
+    towns: tuple[str, ...]
+    period_s: int
+    first: int
+
+    @classmethod
+    def among(cls, seed: int, devices: Iterable[Device], period_s: int, start: datetime) -> "WholePeriods":
+        """Towns in falling order of their number of stations."""
+        return cls(seed, _by_stations(devices), period_s, -int(-start.timestamp() // period_s))
+
+    def level(self, town: str, code: str, usual: float, at: datetime, elapsed_s: float) -> float:
+        """`usual` for factors without a limit, and for times before the start."""
+        del elapsed_s
+        limit = LIMITS.get(code)
+        period = int(at.timestamp() // self.period_s) - self.first
+        if limit is None or period < -1:
+            return usual
+        is_over, at_limit = self._course(town, code, max(period, 0))
+        if at_limit:
+            return limit
+        # The small part of `usual` keeps stations and messages apart.
+        often, seldom = OVER if is_over else CLEAN
+        return limit * (seldom if int(at.timestamp()) % 4 == 0 else often) + usual / COURSES[code].base
+
+    def _course(self, town: str, code: str, period: int) -> tuple[bool, bool]:
+        """Whether the period is over, and whether it is to lie at the limit."""
+        number, within = divmod(period, ROUND)
+        chance = Random(f"{self.seed}/{town}/round/{number}")
+        lasts = chance.randint(*EPISODE_PERIODS)
+        begins = chance.randint(0 if number else CLEAN_AFTER, ROUND - CLEAN_AFTER - EPISODE_PERIODS[1])
+        concerned = chance.choice((DUSTY, SMOKY))
+        at_limit = chance.random() < 1 / 4
+        if number == 0 and town == self.towns[0]:
+            begins, lasts, concerned = 0, EPISODE_PERIODS[0], SMOKY
+        after = within - begins - lasts
+        return code in concerned and -lasts <= after < 0, code in concerned and at_limit and after == 0
+
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
@@ -59,7 +124,12 @@ class Episodes:
     @classmethod
     def among(cls, seed: int, devices: Iterable[Device]) -> "Episodes":
         """Towns in falling order of their number of stations."""
-        return cls(seed, tuple(town for town, _ in Counter(device.town for device in devices).most_common()))
+        return cls(seed, _by_stations(devices))
+
+    def level(self, town: str, code: str, usual: float, at: datetime, elapsed_s: float) -> float:
+        """The usual level, raised where something happens."""
+        del at
+        return usual * self.gain(town, code, elapsed_s)
 
     def gain(self, town: str, code: str, elapsed_s: float) -> float:
         """What the factor is multiplied with so many seconds after the start: 1 where nothing happens."""
@@ -72,6 +142,10 @@ class Episodes:
         if town != struck or not 0 < share < 1:
             return 1.0
         return 1 + (kind.get(code, 1.0) - 1) * math.sin(math.pi * share)
+
+
+def _by_stations(devices: Iterable[Device]) -> tuple[str, ...]:
+    return tuple(town for town, _ in Counter(device.town for device in devices).most_common())
 
 
 def typical(course: Course, at: datetime) -> float:

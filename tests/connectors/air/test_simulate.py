@@ -8,9 +8,9 @@ import signal
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
+from itertools import combinations, groupby, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from connectors.air.simulate.log import Log
 from connectors.air.simulate.station import Station, generation_of
 from connectors.air.simulate.troubles import TROUBLES
 from connectors.air.simulate.upload import BEIJING, Upload
-from connectors.air.simulate.weather import EPISODE_EVERY_S, Episodes, as_sent
+from connectors.air.simulate.weather import EPISODE_EVERY_S, LIMITS, Episodes, WholePeriods, as_sent
 from hub.registry import Device, SentUnit, load_devices
 from hub.settings import HostPort
 from hub.shipped import shipped
@@ -88,6 +88,7 @@ def run(
     messages: int = 30,
     seed: int = 7,
     troubles: float = 0.0,
+    period_s: int | None = None,
     clock: Callable[[], datetime] | None = None,
     **manners: float,
 ) -> tuple[Tally, list[dict[str, Any]]]:
@@ -103,6 +104,7 @@ def run(
                 messages=messages,
                 manners=Manners(interval_s=0, **manners),  # type: ignore[arg-type]
                 log=Log(file),
+                period_s=period_s,
                 **({"clock": clock} if clock else {}),
             )
 
@@ -265,6 +267,90 @@ def test_the_first_episode_strikes_the_town_with_the_most_stations_within_minute
     assert all(episodes.gain("410222101", "a34002", second) == 1.0 for second in range(int(EPISODE_EVERY_S)))
 
 
+# Episodes in whole periods of a rule
+
+START = MORNING.replace(second=3)
+
+
+def whole_periods(seed: int, period_s: int = 10) -> WholePeriods:
+    return WholePeriods.among(seed, register(), period_s, START)
+
+
+def levels(weather: WholePeriods, town: str, code: str, period: int) -> list[float]:
+    """What is measured in each second of the period, counted from the first whole one."""
+    begins = datetime.fromtimestamp((weather.first + period) * weather.period_s, BEIJING)
+    seconds = (begins + timedelta(seconds=second) for second in range(weather.period_s))
+    return [weather.level(town, code, 60.0, at, (at - START).total_seconds()) for at in seconds]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_mean_of_a_period_is_clearly_over_clearly_clean_or_the_limit_itself(seed: int) -> None:
+    weather = whole_periods(seed)
+    kinds: Counter[str] = Counter()
+    for town in weather.towns:
+        for code, limit in LIMITS.items():
+            for period in range(40):
+                measured = levels(weather, town, code, period)
+                means = [sum(some) / 8 for some in combinations(measured, 8)]
+                if set(measured) == {limit}:
+                    kinds["limit"] += 1
+                elif min(means) > 1.3 * limit:
+                    kinds["over"] += min(measured) < limit
+                else:
+                    assert max(means) < 0.8 * limit
+                    kinds["clean"] += max(measured) > limit
+    assert kinds.total() == 24 * 2 * 40
+    assert kinds["over"] > 150
+    assert kinds["limit"] > 10
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_episode_lasts_two_to_four_periods_and_three_clean_ones_follow(seed: int) -> None:
+    weather = whole_periods(seed)
+    for town in weather.towns:
+        over = [sum(levels(weather, town, "a34002", period)) / 10 > LIMITS["a34002"] for period in range(72)]
+        runs = [(is_over, len(list(group))) for is_over, group in groupby(over)]
+        assert runs[0][0] == (town == ZHENGAN)
+        assert all(2 <= lasts <= 4 if is_over else lasts >= 3 for is_over, lasts in runs[:-1])
+        assert sum(is_over for is_over, _ in runs) == 6
+
+
+def test_the_first_town_is_over_from_the_start_for_two_whole_periods() -> None:
+    weather = whole_periods(1)
+    assert weather.first * 10 == START.timestamp() + 7
+    for code, limit in LIMITS.items():
+        now = [weather.level(ZHENGAN, code, 60.0, START + timedelta(seconds=after), after) for after in range(47)]
+        assert sum(now[:27]) / 27 > 1.3 * limit
+        assert sum(now[27:]) / 20 < 0.8 * limit
+        assert weather.level(ZHENGAN, code, 60.0, START - timedelta(hours=1), -3600) == 60.0
+
+
+def test_a_factor_without_a_limit_has_its_usual_level() -> None:
+    assert whole_periods(1).level(ZHENGAN, "a21026", 11.0, START, 0) == 11.0
+
+
+def test_stations_say_what_the_weather_of_the_period_is() -> None:
+    """Also in their own units: at the limit the text is exactly that."""
+    now = [START]
+    weather = whole_periods(4)
+    texts: dict[str, set[str]] = defaultdict(set)
+    for device in register():
+        one = Station(device, 4, 0.0, weather, lambda: now[0])
+        for second in range(300):
+            now[0] = START + timedelta(seconds=second)
+            for upload in one.next():
+                if upload.header["CN"] == "2011" and "RF" not in upload.header and "a34002-Rtd" in upload.values:
+                    level = weather.level(device.town, "a34002", 60.0, now[0], second)
+                    text = upload.values["a34002-Rtd"]
+                    sent = device.units["a34002"]
+                    size = {"mg/m3": 1000, "ug/m3": 1}[sent.unit]
+                    assert float(text) * size * float(sent.scale) == pytest.approx(level, abs=2)
+                    if level == LIMITS["a34002"]:
+                        texts[sent.unit].add(text)
+    assert texts["ug/m3"] == {"150.0"}
+    assert "0.1500" in texts["mg/m3"]
+
+
 # How they send it
 
 
@@ -398,6 +484,16 @@ def test_a_platform_that_closes_at_once_is_left_longer_and_longer_alone(tmp_path
     assert all(gap >= pause for gap, pause in zip(gaps, (0.19, 0.39, 0.79), strict=True))
 
 
+def test_episodes_in_whole_periods_are_sent_with_the_same_bytes_by_two_runs(tmp_path: Path) -> None:
+    def bytes_of_a_run(name: str, **more: int) -> dict[tuple[str, int], str]:
+        _, lines = run(Platform(), tmp_path / name, messages=60, clock=lambda: MORNING, **more)
+        return {key: one[0]["raw"] for key, one in attempts(lines).items()}
+
+    first = bytes_of_a_run("first", period_s=10)
+    assert bytes_of_a_run("second", period_s=10) == first
+    assert bytes_of_a_run("third") != first
+
+
 # The command
 
 
@@ -458,7 +554,9 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == f"--log {log}: No such file or directory\n"
 
 
-@pytest.mark.parametrize(("option", "value"), [("--repeat", "1.5"), ("--troubles", "-0.1"), ("--to", "nowhere")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--repeat", "1.5"), ("--troubles", "-0.1"), ("--to", "nowhere"), ("--period", "0")]
+)
 def test_a_wrong_value_is_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([option, value, "--lang", "en"])
