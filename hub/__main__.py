@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     kafka.add_argument("--port", type=int, default=9092, help=str(_PORT))
     kafka.add_argument("--advertise", metavar="H:P,H:P,H:P", help=str(_ADVERTISE))
 
+    router = command(
+        "router",
+        Text("turns readings and alerts into tickets, exactly once", "把读数和预警变成工单，恰好一次"),
+        _router,
+    )
+    router.add_argument("--slot", type=_slot, metavar="N", default=0, help=str(_SLOT))
+
     topics = command("topics", Text("the topics of the hub", "检查和创建 Kafka 主题（topic）"))
     under(
         topics,
@@ -119,6 +126,18 @@ def _kafka(options: argparse.Namespace, settings: Settings) -> int:
     from hub import embedded_kafka
 
     return embedded_kafka.run(_made(options.data or settings.data), options.port, options.nodes, options.advertise)
+
+
+def _router(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import router
+
+    return router.run(settings, options.slot)
+
+
+def _slot(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(str(Text(f"{text!r} is not a number from 0", f"{text!r} 不是从 0 开始的整数")))
+    return int(text)
 
 
 def _made(data: Path) -> Path:
@@ -195,6 +214,10 @@ _WITHIN = Text("give up after so many seconds (exit code 4)", "超过该秒数�
 _SEED = Text("random seed of the simulated stations", "模拟站点的随机种子")
 _NO_VIEW = Text("a line every ten seconds instead of every record", "每十秒输出一行汇总，而不是逐条显示")
 _NODES = Text("brokers; this version runs one", "节点数；此版本只运行一个节点")
+_SLOT = Text(
+    "which router it is, from 0; each slot runs once, and keeps its number from start to start",
+    "路由器编号，从 0 开始；每个编号只运行一个，重启后编号不变",
+)
 _PORT = Text("port on 127.0.0.1; 0 means any free one", "127.0.0.1 上的端口；0 表示任意空闲端口")
 _ADVERTISE = Text("the addresses clients are told", "对客户端公布的地址")
 _AGAINST = Text("an earlier version of the schemas folder", "较早版本的 schemas 文件夹")

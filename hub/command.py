@@ -8,11 +8,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from hub.core.errors import Misconfigured, Unavailable
+from hub.core.errors import HubError, Misconfigured, Unavailable, UnknownOutcome
 from hub.lang import choose, chosen, say
 
 # 128 + n: ended for the reason that signal n stands for.
-DONE, FINDING, USAGE, UNAVAILABLE, PASSED, DEFECT = 0, 1, 2, 3, 4, 70
+DONE, FINDING, USAGE, UNAVAILABLE, PASSED, DEFECT, UNKNOWN_OUTCOME = 0, 1, 2, 3, 4, 70, 75
+
+_CODES: dict[type[HubError], int] = {Misconfigured: USAGE, Unavailable: UNAVAILABLE, UnknownOutcome: UNKNOWN_OUTCOME}
 
 # What argparse says to a user of our commands. The names in it are argparse's own.
 _ARGPARSE = {
@@ -47,12 +49,9 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     try:
         code = work()
         sys.stdout.flush()
-    except Misconfigured as error:
+    except tuple(_CODES) as error:
         say(f"{program}: {error}", f"{program}：{error}")
-        return USAGE
-    except Unavailable as error:
-        say(f"{program}: {error}", f"{program}：{error}")
-        return UNAVAILABLE
+        return next(code for kind, code in _CODES.items() if isinstance(error, kind))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 - the defect is named, and the process ends

@@ -144,7 +144,7 @@ class Publisher:
             self._changed.wait_for(lambda: not self._waiting, timeout_s)
             producer, self._producer = self._producer, None
         if producer is not None:
-            _discard(producer)
+            discard(producer)
 
     def _forget(self, number: int) -> None:
         with self._changed:
@@ -161,7 +161,7 @@ class Publisher:
         threading.Thread(target=self._replace, args=(producer,), name="kafka replace", daemon=True).start()
 
     def _replace(self, producer: Any) -> None:
-        _discard(producer)
+        discard(producer)
         while not self._closed:
             try:
                 successor = self._connect(REPLACE_WAIT_S)
@@ -171,7 +171,7 @@ class Publisher:
                 if not self._closed:
                     self._producer = successor
                     return
-            _discard(successor)
+            discard(successor)
 
     def _connect(self, wait_s: float) -> Any:
         wait_ms = int(wait_s * 1000)
@@ -212,7 +212,7 @@ class Publisher:
             try:
                 producer.partitions_for(topic)
             except KafkaError as error:
-                _discard(producer)
+                discard(producer)
                 # Only a broker that has answered since can have left the topic out.
                 if self._heard < asked:
                     raise Unavailable(f"the broker at {self._bootstrap} has gone: {error}") from None
@@ -277,7 +277,8 @@ def _failure(error: Exception) -> HubError:
     return Unavailable(f"Kafka has not acknowledged: {error}")
 
 
-def _discard(producer: Any) -> None:
+def discard(producer: Any) -> None:
+    """Gives a producer up with all that it holds, without waiting for any of it."""
     sender = producer._sender  # noqa: SLF001 - see the top of the file
     sender.force_close()
     sender.join(SENDER_END_S)

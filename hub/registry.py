@@ -1,13 +1,14 @@
 """Which devices there are: one row each of `devices.csv`, edited by clerks.
 
-Columns: device, mn, vendor, feed, town, lon, lat, factor_units, and after them, where wanted, minute_period_s. `factor_units` says in which
+Columns: device, mn, vendor, feed, town, lon, lat, factor_units, and after them, where wanted, minute_period_s and limits. `factor_units` says in which
 unit the device really sends each factor, `a34004=ug/m3;a34002=mg/m3;a34001=ug/m3*10`: code, unit and, where the device is scaled wrongly, a
-factor to multiply with. `minute_period_s` is the period of its minute data (HJ 212, CN 2051), which the messages do not say.
+factor to multiply with. `minute_period_s` is the period of its minute data (HJ 212, CN 2051), which the messages do not say. `limits`
+are the device's own, `a34002=120;a34004=60`, in the factor's canonical unit; the rules' limits count for the rest.
 """
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from hub.core.errors import Misconfigured
 from hub.lang import Text
 
 COLUMNS = ("device", "mn", "vendor", "feed", "town", "lon", "lat", "factor_units")
-MAY_FOLLOW = ("minute_period_s",)
+MAY_FOLLOW = ("minute_period_s", "limits")
 TOWN_DIGITS = 9
 # What MinInterval may be (HJ 212-2017, table of the fields of CP): divisors of the hour from 1 to 30 minutes.
 MINUTE_PERIODS_S = tuple(60 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30))
@@ -43,6 +44,7 @@ class Device:
     lat: float | None
     units: Mapping[str, SentUnit]
     minute_period_s: int | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_devices(path: Path, feed: str) -> dict[str, Device]:
@@ -117,6 +119,7 @@ def _device(row: Mapping[str, str | None], columns: int, where: str) -> Device:
         lat=_degrees(cell["lat"], 90, f"{where}: lat"),
         units=_units(cell["factor_units"], f"{where}: factor_units"),
         minute_period_s=_period(cell.get("minute_period_s", ""), f"{where}: minute_period_s"),
+        limits=_limits(cell.get("limits", ""), f"{where}: limits"),
     )
 
 
@@ -160,3 +163,19 @@ def _units(text: str, where: str) -> Mapping[str, SentUnit]:
             raise _wrong(where, f"{code} stands there twice", f"{code} 出现两次")
         units[code] = SentUnit(unit, multiplier)
     return MappingProxyType(units)
+
+
+def _limits(text: str, where: str) -> Mapping[str, float]:
+    limits: dict[str, float] = {}
+    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
+        code, _, number = (part.strip() for part in piece.partition("="))
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = 0.0
+        if not code or not 0 < limit < float("inf"):
+            raise _wrong(where, f"{piece!r} is not CODE=NUMBER above zero", f"{piece!r} 不是 CODE=大于零的数")
+        if code in limits:
+            raise _wrong(where, f"{code} stands there twice", f"{code} 出现两次")
+        limits[code] = limit
+    return MappingProxyType(limits)

@@ -2,15 +2,25 @@
 
 The file is `--config`, else `$GRIDHUB_CONFIG`, else `./hub.toml`, else the shipped default. Any key can be overridden by the
 environment: `GRIDHUB__KAFKA__BOOTSTRAP=...`. A secret may also be given as `<key>_file`, the path of a file that holds it. Unknown
-keys are refused. A connector's own section is read by the connector: `section(settings, "air", AirSettings)`.
+keys are refused; a list comes from the environment as JSON. A connector's own section is read by the connector: `section(settings, "air", AirSettings)`.
 """
 
+import json
 import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from hub.core.errors import Misconfigured
 from hub.lang import Text
@@ -81,6 +91,62 @@ class RegistrySettings(BaseModel, frozen=True, extra="forbid"):
     dir: Path | None = None
 
 
+class RouterSettings(BaseModel, frozen=True, extra="forbid"):
+    """How routers share the work, and how much of it goes into one transaction."""
+
+    session_timeout_ms: PositiveInt = 10_000
+    transaction_timeout_ms: PositiveInt = 15_000
+    tick_s: PositiveFloat = 1
+    max_records: PositiveInt = 500
+
+
+class RuleSettings(BaseModel, frozen=True, extra="forbid"):
+    """Which alert becomes which class of ticket; see `deploy/hub.example.toml` for each key. Times in seconds."""
+
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")]
+    class_code: Annotated[str, Field(alias="class", pattern=r"^[0-9]{5}$")]
+    class_standard: str = "GB/T 47678.5-2026"
+    factor: str = ""
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    period: PositiveInt = 3600
+    wait: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    covered: Annotated[float, Field(gt=0, le=1)] = 0.75
+    realtime: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    clear_after: PositiveInt = 2
+
+    @model_validator(mode="after")
+    def _watches_or_takes(self) -> "RuleSettings":
+        if bool(self.factor) != (self.limit is not None):
+            raise ValueError(
+                Text(f"{self.kind}: factor and limit belong together", f"{self.kind}：factor 与 limit 必须同时给出")
+            )
+        return self
+
+
+def _rules(rules: object) -> object:
+    """From the environment they come as JSON."""
+    return json.loads(rules) if isinstance(rules, str) else rules
+
+
+def _kinds_differ(rules: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:
+    kinds = [rule.kind for rule in rules]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ValueError(Text(f"two rules are called {kind}", f"有两条规则名为 {kind}"))
+    return rules
+
+
+RuleTables = Annotated[tuple[RuleSettings, ...], BeforeValidator(_rules), AfterValidator(_kinds_differ)]
+DEFAULT_RULES = tuple(
+    RuleSettings.model_validate(table)
+    for table in (
+        {"kind": "air.pm10.over_limit", "class": "08004", "factor": "a34002", "limit": 150},
+        {"kind": "air.pm25.over_limit", "class": "08004", "factor": "a34004", "limit": 75},
+        {"kind": "air.device_alarm", "class": "08004"},
+    )
+)
+
+
 class Settings(BaseModel, frozen=True, extra="forbid"):
     """All that every process shares; connectors' sections stay raw until their owner reads them."""
 
@@ -89,6 +155,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     telemetry: TelemetrySettings = TelemetrySettings()
     schemas: SchemasSettings = SchemasSettings()
     registry: RegistrySettings = RegistrySettings()
+    router: RouterSettings = RouterSettings()
+    rules: RuleTables = DEFAULT_RULES
     air: dict[str, Any] = {}
     patrol: dict[str, Any] = {}
     camera: dict[str, Any] = {}

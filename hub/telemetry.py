@@ -13,18 +13,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from socket import AF_INET6
 from typing import Any, Literal, TextIO, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from hub import __version__
-from hub.core.errors import Misconfigured, Reason
+from hub.core.errors import AbortReason, Misconfigured, Reason
+from hub.core.events import Decision, Outcome
+from hub.core.watch import Applied
 from hub.lang import Text
 
 FATES = ("published", "dead-lettered", "spooled", "empty", "refused")
@@ -95,6 +97,46 @@ class FeedTelemetry(Telemetry):
 
     def oversize(self) -> None:
         """A message was longer than its standard allows, and was read all the same."""
+
+
+class RouterTelemetry(Telemetry):
+    """What happens in a router; this class does nothing."""
+
+    def assigned(self, partitions: Collection[int], generation: int) -> None:
+        """The group gave these partitions to this router."""
+
+    def rebuilt(self, partitions: Collection[int], entries: int, seconds: float) -> None:
+        """What was remembered of them is there again; work begins."""
+
+    def committed(self) -> None:
+        """A transaction is in Kafka; what follows tells what was in it."""
+
+    def decided(self, decision: Decision, waited_s: float | None) -> None:
+        """What became of an alert; how long ago its sender was answered, where a record led to it."""
+
+    def applied(self, result: str) -> None:
+        """What became of a reading."""
+
+    def forwarded(self, topic: str) -> None:
+        """A record lay on a wrong partition of this topic."""
+
+    def dead_lettered(self, reason: Reason, partition: int) -> None:
+        """A record of this partition cannot be read, or not be decided."""
+
+    def aborted(self, reason: AbortReason, why: str) -> None:
+        """A transaction has not happened and is tried again."""
+
+    def lag(self, topic: str, partition: int, records: int, age_s: float) -> None:
+        """How many records wait, and how long the next one has; 0 when none does."""
+
+    def given_away(self, partitions: Collection[int]) -> None:
+        """They are no longer this router's."""
+
+    def clock_off(self, ahead_s: float) -> None:
+        """The machine's clock and the broker's differ too much: no ticks."""
+
+    def clock_right(self, ahead_s: float) -> None:
+        """They agree again."""
 
 
 class Ration:
@@ -181,9 +223,7 @@ class FeedRecorder(FeedTelemetry):
         self._log.info("stopped", drained=drained, **balance)
 
     def defect(self, error: BaseException) -> None:
-        # Places in the program, but not the error's own words: they may quote a message, and so a person.
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        self._log.error("defect", error=type(error).__name__, trace=trace)
+        _tell_defect(self._log, error)
 
     def received(self) -> None:
         self._received.inc()
@@ -229,6 +269,135 @@ class FeedRecorder(FeedTelemetry):
 
     def oversize(self) -> None:
         self._oversize.inc()
+
+
+class RouterRecorder(RouterTelemetry):
+    """Writes and counts what happens in the router of one slot."""
+
+    def __init__(self, slot: int, topics: Collection[str]) -> None:
+        """`topics`: the inputs, so that their rates begin at 0."""
+        self.registry = CollectorRegistry()
+        self._topics = topics
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger(router=slot)
+        ProcessCollector(registry=self.registry)
+        build_info(self.registry)
+
+        def counter(name: str, documentation: str, label: str, values: Iterable[str]) -> dict[str, Counter]:
+            made = Counter(name, documentation, (label,), registry=self.registry)
+            return {value: made.labels(value) for value in values}
+
+        results = (*Applied, Outcome.INVALID)
+        self._decisions = counter("gridhub_decisions_total", "Alerts by what became of them.", "outcome", Outcome)
+        self._applied = counter("gridhub_readings_applied_total", "Readings by what became of them.", "result", results)
+        self._forwarded = counter(
+            "gridhub_records_forwarded_total", "Records that lay on a wrong partition.", "topic", topics
+        )
+        self._transactions = counter("gridhub_transactions_total", "Transactions.", "result", ("committed", "aborted"))
+        self._aborts = counter(
+            "gridhub_transaction_aborts_total", "Transactions that were tried again.", "reason", AbortReason
+        )
+        letters = Counter(
+            "gridhub_dead_letters_total",
+            "Messages kept whole because they cannot be read.",
+            ("feed", "reason"),
+            registry=self.registry,
+        )
+        self._letters = {reason: letters.labels("router", reason.value) for reason in Reason}
+        self._to_ticket = Histogram(
+            "gridhub_acceptance_to_ticket_seconds",
+            "From the answer to the sender to the committed ticket, of alerts that opened or updated one.",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+            registry=self.registry,
+        )
+        self._rebuild = Gauge("gridhub_rebuild_seconds", "How long the last rebuild took.", registry=self.registry)
+        place = ("topic", "partition")
+        self._lag = Gauge("gridhub_lag_records", "Records that wait.", place, registry=self.registry)
+        self._age = Gauge(
+            "gridhub_last_record_age_seconds",
+            "How long the partition has waited while it has records; 0 when it has none.",
+            place,
+            registry=self.registry,
+        )
+        self._letter_lines, self._abort_lines = Ration(), Ration()
+
+    def starting(self) -> None:
+        self._log.info("starting", version=__version__)
+
+    def serving(self, ports: Mapping[str, int]) -> None:
+        self._log.info("serving", **ports)
+
+    def kafka_away(self, why: str) -> None:
+        self._log.warning("kafka away", why=why)
+
+    def kafka_back(self) -> None:
+        self._log.info("kafka back")
+
+    def stopping(self) -> None:
+        self._log.info("stopping")
+
+    def stopped(self, balance: Mapping[str, int], *, drained: bool) -> None:
+        self._log.info("stopped", drained=drained, **balance)
+
+    def defect(self, error: BaseException) -> None:
+        _tell_defect(self._log, error)
+
+    def assigned(self, partitions: Collection[int], generation: int) -> None:
+        self._log.info("assigned", partitions=sorted(partitions), generation=generation)
+
+    def rebuilt(self, partitions: Collection[int], entries: int, seconds: float) -> None:
+        self._rebuild.set(seconds)
+        self._log.info("rebuilt", partitions=sorted(partitions), entries=entries, seconds=round(seconds, 3))
+
+    def committed(self) -> None:
+        self._transactions["committed"].inc()
+
+    def decided(self, decision: Decision, waited_s: float | None) -> None:
+        self._decisions[decision.outcome].inc()
+        if decision.outcome in (Outcome.OPENED, Outcome.CLEARED):
+            self._log.info(f"ticket {decision.outcome}", ticket=decision.ticket_id, alert=decision.id, seq=decision.seq)
+        if waited_s is not None and decision.outcome in (Outcome.OPENED, Outcome.UPDATED):
+            self._to_ticket.observe(max(0.0, waited_s))
+
+    def applied(self, result: str) -> None:
+        self._applied[result].inc()
+
+    def forwarded(self, topic: str) -> None:
+        self._forwarded[topic].inc()
+
+    def dead_lettered(self, reason: Reason, partition: int) -> None:
+        self._letters[reason].inc()
+        if (also := self._letter_lines.take()) is not None:
+            self._log.warning("dead letter", reason=reason.value, partition=partition, **also)
+
+    def aborted(self, reason: AbortReason, why: str) -> None:
+        self._transactions["aborted"].inc()
+        self._aborts[reason].inc()
+        if (also := self._abort_lines.take()) is not None:
+            self._log.warning("transaction aborted", reason=reason.value, why=why, **also)
+
+    def lag(self, topic: str, partition: int, records: int, age_s: float) -> None:
+        self._lag.labels(topic, partition).set(records)
+        self._age.labels(topic, partition).set(age_s)
+
+    def given_away(self, partitions: Collection[int]) -> None:
+        for topic in self._topics:
+            for partition in partitions:
+                # A series that nobody owns would stand still for ever.
+                for gauge in (self._lag, self._age):
+                    with contextlib.suppress(KeyError):
+                        gauge.remove(topic, str(partition))
+
+    def clock_off(self, ahead_s: float) -> None:
+        self._log.error("clock off", ahead_s=round(ahead_s, 3))
+
+    def clock_right(self, ahead_s: float) -> None:
+        self._log.info("clock right", ahead_s=round(ahead_s, 3))
+
+
+def _tell_defect(log: "structlog.typing.FilteringBoundLogger", error: BaseException) -> None:
+    # Places in the program, but not the error's own words: they may quote a message, and so a person.
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    log.error("defect", error=type(error).__name__, trace=trace)
 
 
 def build_info(registry: CollectorRegistry) -> None:

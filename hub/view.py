@@ -86,6 +86,8 @@ def _line(record: Record, columns: int) -> str:
         case DeadLetter():
             told = "  ".join(filter(None, (record.reason, record.device, record.detail)))
             return _cut(f"{_clock(record.accepted_at)} {Text('dead letter', '死信')}  {told}", columns)
+        case _:
+            return _cut(type(record).__name__, columns)
 
 
 def _reading(record: Reading, columns: int) -> str:

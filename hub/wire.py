@@ -19,14 +19,36 @@ from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
 
 from hub.core.errors import Misconfigured, Reason, Rejected
-from hub.core.events import AirAlert, AlarmValue, DeadLetter, Reading, Value
+from hub.core.events import (
+    AirAlert,
+    AlarmValue,
+    DeadLetter,
+    Decision,
+    HandedOver,
+    Header,
+    Journal,
+    Range,
+    Reading,
+    RouterState,
+    Ticket,
+    TicketEvent,
+    TownTick,
+    Value,
+    Version,
+)
 from hub.schemas import Avro, Schemas, parsed
 
-Record = Reading | AirAlert | DeadLetter
+Record = Reading | AirAlert | DeadLetter | Ticket | TicketEvent | Decision | Journal | HandedOver | RouterState
 
 MAX_BYTES = 1 << 20
 
-_CLASSES = {each.__name__: each for each in (Reading, Value, AirAlert, AlarmValue, DeadLetter)}
+_CLASSES = {
+    each.__name__: each
+    for each in (
+        *(Reading, Value, AirAlert, AlarmValue, DeadLetter),
+        *(Ticket, TicketEvent, Decision, Version, Journal, Range, TownTick, HandedOver, Header, RouterState),
+    )
+}
 _HEADER = Struct(">BI")
 _MAGIC = 0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -110,28 +132,55 @@ class Wire:
 def headers(record: Record) -> list[tuple[str, bytes]]:
     """The record's headers: CloudEvents 1.0 (Kafka protocol binding, binary mode) and W3C Trace Context, level 1.
 
-    All derived from the record, so that a replay gives the same. Raises Rejected (schema) for a time no calendar has.
+    All derived from the record, so that a replay gives the same; what follows from an alert carries the alert's trace. None for what the
+    router writes to itself (its memory), and for an envelope, whose content has its own. Raises Rejected (schema) for a time no calendar has.
     """
-    source: tuple[str, ...]
-    match record:
-        case DeadLetter():
-            kind, source, at = "gridhub.dead_letter", (record.feed,), record.accepted_at
-        case _:
-            at = record.accepted_at if record.occurred_at is None else record.occurred_at
-            kind, source = record.kind, (record.vendor, record.device)
+    told = _told(record)
+    if told is None:
+        return []
     texts = {
         "ce_specversion": "1.0",
-        "ce_id": record.id,
-        "ce_source": "".join(f"/{quote(part, safe='')}" for part in source),
-        "ce_type": kind,
-        "ce_time": _rfc3339(at),
+        "ce_id": told.id,
+        "ce_source": "".join(f"/{quote(part, safe='')}" for part in told.source),
+        "ce_type": told.type,
+        "ce_time": _rfc3339(told.at),
         "content-type": "application/avro",
-        "traceparent": _traceparent(record.id),
+        "traceparent": _traceparent(told.trace or told.id),
     }
     try:
         return [(name, text.encode()) for name, text in texts.items()]
     except UnicodeEncodeError as error:
         raise Rejected(Reason.SCHEMA, f"{type(record).__name__}: {error}") from None
+
+
+class _Told(NamedTuple):
+    """What the headers say. `trace`: the alert's id, where it is not the record's own."""
+
+    id: str
+    type: str
+    source: tuple[str, ...]
+    at: int
+    trace: str = ""
+
+
+def _told(record: Record) -> _Told | None:
+    told = None
+    match record:
+        case Reading() | AirAlert():
+            at = record.accepted_at if record.occurred_at is None else record.occurred_at
+            told = _Told(record.id, record.kind, (record.vendor, record.device), at)
+        case DeadLetter():
+            told = _Told(record.id, "gridhub.dead_letter", (record.feed,), record.accepted_at)
+        case Decision():
+            told = _Told(record.id, "gridhub.decision", ("router",), record.now)
+        case Ticket():
+            told = _Told(f"{record.id}/{record.version}", "gridhub.ticket", ("router",), record.updated_at)
+        case TicketEvent():
+            told = _Told(record.id, "gridhub.ticket_event", ("router",), record.at, record.alert)
+        case Journal():
+            number = f"{record.partition}/{record.number}"
+            told = _Told(number, "gridhub.journal", ("router", str(record.router)), record.at)
+    return told
 
 
 def _rfc3339(at: int) -> str:

@@ -3,6 +3,7 @@
 HubError
 ├── Rejected       these bytes will never be right: keep them with their reason, go on
 ├── Unavailable    the other side is away: the same work again, later
+├── UnknownOutcome whether it happened only the other side knows: end, and begin anew
 └── Misconfigured  a person must act: name the key, stop before serving
 
 Anything else is a defect and ends the process: a crash with a name beats a record quietly made up.
@@ -32,6 +33,15 @@ class Reason(StrEnum):
     BUSY = "busy"
 
 
+class AbortReason(StrEnum):
+    """Why a transaction has not happened and is tried again; each becomes a metric label."""
+
+    UNAVAILABLE = "unavailable"  # the broker does not answer, or not in time
+    REBALANCED = "rebalanced"  # the partitions belong to another member by now
+    REFUSED = "refused"  # the broker does not take one of the records
+    OTHER = "other"
+
+
 class HubError(Exception):
     """Every failure the hub names itself."""
 
@@ -47,6 +57,10 @@ class Rejected(HubError):
 
 class Unavailable(HubError):
     """The other side is away: the same work may succeed later."""
+
+
+class UnknownOutcome(HubError):
+    """Whether it happened only the other side knows: the process ends, and the next one asks before it begins."""
 
 
 class Misconfigured(HubError):

@@ -101,3 +101,152 @@ class DeadLetter:
     evidence_sha256: str | None
     accepted_at: int
     answered: bool
+
+
+class Outcome(StrEnum):
+    """What became of an alert, a closed list for this program; readers take an unknown one for "something else"."""
+
+    OPENED = "opened"
+    UPDATED = "updated"
+    CLEARED = "cleared"
+    NO_RULE = "no_rule"
+    REPEATED = "repeated"
+    LATE = "late"  # about a time too long ago to open anything
+    EXPIRED = "expired"  # the end of something that is not open
+    FORWARDED = "forwarded"
+    INVALID = "invalid"
+
+
+class State(StrEnum):
+    """What a ticket waits for."""
+
+    OPEN = "open"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """Work in the grid, as it stands after its last step."""
+
+    id: str
+    version: int
+    town: str
+    state: str
+    class_code: str
+    class_standard: str
+    kind: str
+    device: str
+    cell: str
+    owner_role: str
+    owner: str
+    opened_at: int
+    updated_at: int
+    cleared_at: int | None
+    due_at: int | None
+    alerts: int
+    rule: str
+    decision_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TicketEvent:
+    """One step of a ticket."""
+
+    id: str
+    ticket_id: str
+    town: str
+    version: int
+    step: str
+    state: str
+    at: int
+    alert: str
+    decision_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What was in force, and which version of it."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of one alert."""
+
+    id: str
+    town: str
+    seq: int
+    origin: str
+    topic: str
+    partition: int
+    offset: int
+    now: int
+    outcome: str
+    reasons: tuple[str, ...]
+    ticket_id: str
+    rule: str
+    versions: tuple[Version, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Records of one input topic: both offsets belong to it."""
+
+    topic: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TownTick:
+    """Time that passed for one town, and had an effect."""
+
+    town: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """What one transaction applied to one partition."""
+
+    partition: int
+    number: int
+    router: int
+    generation: int
+    at: int
+    program: str
+    versions: tuple[Version, ...]
+    ranges: tuple[Range, ...]
+    ticks: tuple[TownTick, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """A header of a Kafka record."""
+
+    name: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A record of another partition, as it was."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    headers: tuple[Header, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterState:
+    """One entry of what the router remembers; `body` is JSON."""
+
+    town: str
+    kind: str
+    id: str
+    body: str

@@ -86,7 +86,7 @@ def test_what_is_published_first_stands_first() -> None:
         for number in range(50):
             box.publish("readings", replace(READING, id=str(number)), b"")
         records = [WIRE.decode(sent.value) for sent in log.sent]
-        assert [record.id for record in records] == [str(number) for number in range(50)]
+        assert [record.id for record in records if isinstance(record, Reading)] == [str(number) for number in range(50)]
 
     run(test())
 

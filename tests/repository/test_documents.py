@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from connectors.air.settings import AirSettings
-from hub.settings import HostPort, Settings, load, section
+from hub.settings import HostPort, RuleSettings, Settings, load, section
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy/hub.example.toml"
@@ -35,7 +35,7 @@ def documented() -> set[str]:
     found: set[str] = set()
     table = ""
     for line in EXAMPLE.read_text(encoding="utf-8").splitlines():
-        if header := re.fullmatch(r"\[(\w+)\]", line):
+        if header := re.fullmatch(r"\[?\[(\w+)\]\]?", line):
             table = f"{header[1]}."
         elif key := re.match(r"(?:# )?(\w+) = ", line):
             found.add(table + key[1])
@@ -43,8 +43,9 @@ def documented() -> set[str]:
 
 
 def test_every_setting_is_in_the_example() -> None:
-    known = {key for key in keys(Settings) if key not in {"source", "patrol", "camera", "order", "air"}}
-    assert documented() == known | keys(AirSettings, "air.")
+    known = {key for key in keys(Settings) if key not in {"source", "patrol", "camera", "order", "air", "rules"}}
+    rules = {f"rules.{field.alias or name}" for name, field in RuleSettings.model_fields.items()}
+    assert documented() == known | keys(AirSettings, "air.") | rules
 
 
 def test_the_example_says_the_defaults() -> None:

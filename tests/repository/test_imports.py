@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ONLY_IN = {
-    "kafka": {"hub/kafka_log.py", "hub/topics.py"},
+    "kafka": {"hub/kafka_log.py", "hub/topics.py", "hub/transactions.py"},
     "structlog": {"hub/telemetry.py"},
     "prometheus_client": {"hub/telemetry.py"},
     "fastavro": {"hub/wire.py", "hub/schemas.py", "hub/schema_check.py"},

@@ -102,7 +102,9 @@ class Ends:
         """The next record: topic, key, content."""
         batch = until(lambda: self._consumer.poll(timeout_ms=200, max_records=1), 20)
         ((record,),) = batch.values()
-        return record.topic, record.key.decode(), WIRE.decode(record.value)
+        value = WIRE.decode(record.value)
+        assert isinstance(value, Reading | AirAlert | DeadLetter)
+        return record.topic, record.key.decode(), value
 
     def close(self) -> None:
         self._consumer.close()

@@ -1,0 +1,131 @@
+"""What needs more than one message: means of a period, and the episode they tell of.
+
+An episode belongs to one device, factor and rule. Its periods are aligned to the clock (multiples of `Rule.period_s` since 1970 UTC, so
+an hour is the hour of Beijing too). A period's mean is the station's own (a value whose period is the rule's: HJ 212, CN 2061), else, once
+`wait_s` have passed since its end, the mean of its minute values, else of its realtime values, if they cover enough of it; the first that
+decides stands. Periods are decided in their order, so the station's own mean waits while the period before may still be decided.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import fsum
+
+from hub.core.rules import Rule
+
+LONG_AGO = -1
+
+
+class Applied(StrEnum):
+    """What became of a value, and so of a reading."""
+
+    APPLIED = "applied"
+    REPEATED = "repeated"  # the same device, message code, time and factor was applied before
+    LATE = "late"  # its period is decided, or no longer waited for
+    UNUSED = "unused"  # no rule watches it, or it may not decide: mark, unit or time
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value: from when (ms UTC), for how long (ms), how much."""
+
+    start: int
+    lasts: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What is known of a period that is not decided yet. `mean`: the station's own."""
+
+    start: int
+    mean: float | None = None
+    minutes: tuple[Sample, ...] = ()
+    realtime: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """`decided`: the start of the last period that has been (ms UTC). `ticket`: the open one's id. `clean`: clean periods since the last over."""
+
+    decided: int = LONG_AGO
+    periods: tuple[Period, ...] = ()
+    ticket: str = ""
+    clean: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A period's mean, and where it came from in words for people."""
+
+    start: int
+    mean: float
+    source: str
+
+
+def take(episode: Episode, rule: Rule, sample: Sample, *, realtime: bool, now: int) -> tuple[Episode, Applied]:
+    """Adds a value. `sample.lasts` is the period of the value; for a realtime one how long it stands for."""
+    period_ms = rule.period_s * 1000
+    start = sample.start - sample.start % period_ms
+    own_mean = not realtime and sample.lasts == period_ms
+    if not realtime and (sample.lasts > period_ms or (own_mean and sample.start != start)):
+        return episode, Applied.UNUSED
+    over_at = start + period_ms + rule.wait_s * 1000
+    if start <= episode.decided or (not own_mean and now >= over_at):
+        return episode, Applied.LATE
+    known = next((period for period in episode.periods if period.start == start), Period(start))
+    if own_mean:
+        if known.mean is not None:
+            return episode, Applied.REPEATED
+        changed = replace(known, mean=sample.value)
+    else:
+        before = known.realtime if realtime else known.minutes
+        if any(other.start == sample.start for other in before):
+            return episode, Applied.REPEATED
+        samples = (*before, sample)
+        changed = replace(known, realtime=samples) if realtime else replace(known, minutes=samples)
+    others = [period for period in episode.periods if period.start != start]
+    periods = tuple(sorted((*others, changed), key=lambda period: period.start))
+    return replace(episode, periods=periods), Applied.APPLIED
+
+
+def due(episode: Episode, rule: Rule) -> int | None:
+    """When the oldest undecided period can be decided, ms UTC; None where there is none."""
+    if not episode.periods:
+        return None
+    oldest = episode.periods[0]
+    period_ms, wait_ms = rule.period_s * 1000, int(rule.wait_s * 1000)
+    # The station's own mean need not be waited for, but the period before it.
+    return oldest.start + wait_ms if oldest.mean is not None else oldest.start + period_ms + wait_ms
+
+
+def settle(episode: Episode, rule: Rule, now: int) -> Iterator[tuple[Episode, Verdict | None]]:
+    """Each period that can be decided at `now`, in order: the episode without it, and its mean; None where it has no valid one."""
+    while (at := due(episode, rule)) is not None and at <= now:
+        period, periods = episode.periods[0], episode.periods[1:]
+        verdict = _verdict(period, rule)
+        decided = episode.decided if verdict is None else period.start
+        episode = replace(episode, decided=decided, periods=periods)
+        yield episode, verdict
+
+
+def _verdict(period: Period, rule: Rule) -> Verdict | None:
+    if period.mean is not None:
+        return Verdict(period.start, period.mean, "the station's own mean")
+    # A station that sends minute values is judged by them.
+    samples = period.minutes or period.realtime
+    covered_ms = _covered(samples)
+    if covered_ms < rule.covered * rule.period_s * 1000:
+        return None
+    mean = fsum(sample.value for sample in samples) / len(samples)
+    name = "minute" if period.minutes else "realtime"
+    return Verdict(period.start, mean, f"mean of {len(samples)} {name} values that cover {covered_ms / 60_000:.4g} min")
+
+
+def _covered(samples: tuple[Sample, ...]) -> int:
+    """How many ms the values cover together; the last may reach beyond the period, as the first may begin after the period did."""
+    covered, end = 0, LONG_AGO
+    for start, stop in sorted((sample.start, sample.start + sample.lasts) for sample in samples):
+        covered += max(0, stop - max(start, end))
+        end = max(end, stop)
+    return covered

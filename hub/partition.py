@@ -1,0 +1,379 @@
+"""One partition of the router's inputs: its towns, and what a batch of records makes of them.
+
+Pure, but for the tables of `schemas/`: what the router writes and what a replay compares come from the same lines. A batch gives a
+`Step`; the partition itself changes only with `adopt`, once the step is committed.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from hub import __version__
+from hub.core import memory
+from hub.core.errors import Reason, Rejected
+from hub.core.events import (
+    UNKNOWN_TOWN,
+    AirAlert,
+    DeadLetter,
+    Decision,
+    HandedOver,
+    Header,
+    Journal,
+    Outcome,
+    Range,
+    Reading,
+    RouterState,
+    Ticket,
+    TicketEvent,
+    TownTick,
+)
+from hub.core.rules import Rules
+from hub.core.town import RECORD, Counted, Entry, Input, Output, Town, decide, tick
+from hub.wire import Record, Wire, headers
+
+FEED = "router"
+HANDED_OVER = "handed-over"
+READINGS = "readings"
+INPUTS = (READINGS, "alerts.air", HANDED_OVER)
+OUTPUTS = ("decisions", "tickets", "ticket-events", "journal", "router-state", HANDED_OVER, "dead-letters")
+DECISIONS, TICKETS, TICKET_EVENTS, JOURNAL, ROUTER_STATE, _, DEAD_LETTERS = OUTPUTS
+# A dead letter keeps so many bytes; a larger record still lies where it was read, and the letter says where.
+MOST_RAW_BYTES = 512 * 1024
+FORWARDED_FROM = "x-forwarded-from"
+OWN = "partition"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A record as it lies on a topic; `at`: the broker's time, ms UTC."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def place(self) -> str:
+        """`topic/partition/offset`."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to write; `at` is its timestamp, ms UTC. `value` None is a tombstone."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    at: int
+
+
+class Poison(Exception):
+    """A record that makes the program fail each time, whatever it is: it goes to the dead letters."""
+
+    def __init__(self, arrived: Arrived) -> None:
+        super().__init__(arrived.place)
+        self.arrived = arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a partition's work needs to know of its surroundings. `partition_of`: where a town's records belong."""
+
+    rules: Rules
+    wire: Wire
+    partition_of: Callable[[str], int]
+    router: int
+    generation: int
+
+
+@dataclass(slots=True)
+class Step:
+    """What a batch makes of a partition: records to write, in their order, and what becomes true once they are committed."""
+
+    partition: int
+    at: int
+    number: int
+    outgoing: list[Outgoing] = field(default_factory=list)
+    towns: dict[str, Town] = field(default_factory=dict)
+    next: dict[str, int] = field(default_factory=dict)
+    decisions: list[tuple[Decision, int | None]] = field(default_factory=list)
+    """With the moment the alert's sender was answered, where a record led to it."""
+    applied: list[str] = field(default_factory=list)
+    forwarded: list[str] = field(default_factory=list)
+    letters: list[Reason] = field(default_factory=list)
+    ticks: list[TownTick] = field(default_factory=list)
+
+
+class Partition:
+    """What is remembered of a partition: its towns, the number of its last journal record, the next offset of each input."""
+
+    def __init__(self, number: int, journal: int = 0, towns: Mapping[str, Town] | None = None) -> None:
+        self.number = number
+        self.journal = journal
+        self.towns = dict(towns or {})
+        self.next: dict[str, int] = {}
+
+    @classmethod
+    def restored(cls, number: int, entries: Iterable[RouterState]) -> "Partition":
+        """From the last record of each key of the changelog. Raises ValueError for one that is no entry."""
+        journal = 0
+        towns: dict[str, dict[str, dict[str, Entry]]] = {}
+        for entry in entries:
+            if entry.kind == OWN:
+                journal = json.loads(entry.body)["journal"]
+                continue
+            kinds = towns.setdefault(entry.town, {})
+            try:
+                kinds.setdefault(entry.kind, {})[entry.id] = memory.from_text(entry.kind, entry.body)
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"{key_of(entry)}: {error}") from error
+        return cls(number, journal, {code: Town(code, kinds) for code, kinds in towns.items()})
+
+    def due(self, now: int) -> bool:
+        """Whether time alone has an effect on one of its towns."""
+        return any(_due(town, now) for town in self.towns.values())
+
+    def apply(
+        self,
+        records: Sequence[Arrived],
+        at: int,
+        place: Place,
+        *,
+        poisoned: bool = False,
+        ticks: Iterable[TownTick] | None = (),
+    ) -> Step:
+        """What `records`, merged by broker time, topic and offset, and after them `ticks`, make of it.
+
+        `at`: the owner's clock, ms UTC. `ticks`: those of a journal that is replayed; None: each town for which it is time by `at`.
+        `poisoned`: the one record fails each time, and is not decided but kept. Raises Poison.
+        """
+        return _Work(self, at, place).run(records, ticks, poisoned=poisoned)
+
+    def adopt(self, step: Step) -> None:
+        """The step is committed."""
+        self.journal = step.number
+        self.next |= step.next
+        self.towns |= {code: town.settle() for code, town in step.towns.items()}
+
+
+def merged(records: Iterable[Arrived]) -> list[Arrived]:
+    """A partition's records in the order they are applied: by broker time, topic and offset; within a topic always by offset.
+
+    A broker's clock may have gone back: then the later record counts as no earlier than the one before it.
+    """
+    keys = []
+    latest: dict[str, int] = {}
+    for arrived in sorted(records, key=lambda one: (one.topic, one.offset)):
+        latest[arrived.topic] = max(latest.get(arrived.topic, arrived.at), arrived.at)
+        keys.append((latest[arrived.topic], arrived.topic, arrived.offset, arrived))
+    return [arrived for *_, arrived in sorted(keys, key=lambda key: key[:3])]
+
+
+def key_of(entry: RouterState) -> str:
+    """The key of an entry of the changelog."""
+    return f"{entry.town}|{entry.kind}|{entry.id}"
+
+
+def _due(town: Town, now: int) -> bool:
+    due = town.clock.due
+    return due is not None and due <= now
+
+
+class _Work:
+    """One call of `Partition.apply`."""
+
+    def __init__(self, partition: Partition, at: int, place: Place) -> None:
+        self._partition = partition
+        self._place = place
+        self._step = Step(partition.number, at, partition.journal + 1)
+
+    def run(self, records: Sequence[Arrived], ticks: Iterable[TownTick] | None, *, poisoned: bool) -> Step:
+        step = self._step
+        ranges: dict[str, Range] = {}
+        for arrived in merged(records):
+            known = ranges.get(arrived.topic)
+            first, last = (known.first, known.last) if known else (arrived.offset, arrived.offset)
+            ranges[arrived.topic] = Range(
+                topic=arrived.topic, first=min(first, arrived.offset), last=max(last, arrived.offset)
+            )
+            try:
+                if poisoned:
+                    self._invalid(arrived, Rejected(Reason.POISON))
+                else:
+                    self._record(arrived)
+            except Exception as error:
+                # Whatever it is, it is this record's: the caller drops the step and treats the record alone.
+                raise Poison(arrived) from error
+        self._ticks(ticks)
+        self._changelog()
+        journal = Journal(
+            partition=step.partition,
+            number=step.number,
+            router=self._place.router,
+            generation=self._place.generation,
+            at=step.at,
+            program=__version__,
+            versions=self._place.rules.versions,
+            ranges=tuple(ranges[topic] for topic in sorted(ranges)),
+            ticks=tuple(step.ticks),
+        )
+        self._write(JOURNAL, step.partition, str(step.partition), journal, step.at)
+        step.next = {topic: one.last + 1 for topic, one in ranges.items()}
+        return step
+
+    # ---- records
+
+    def _record(self, arrived: Arrived) -> None:
+        try:
+            record = self._read(arrived)
+        except Rejected as rejected:
+            self._invalid(arrived, rejected)
+            return
+        home = self._place.partition_of(record.town)
+        if home != self._step.partition:
+            self._forward(arrived, record, home)
+            return
+        event = Input(record=record, topic=arrived.topic, partition=arrived.partition, offset=arrived.offset)
+        self._decide(record.town, event, arrived.at, record.accepted_at)
+
+    def _read(self, arrived: Arrived) -> Reading | AirAlert:
+        if arrived.value is None:
+            raise Rejected(Reason.SCHEMA, "a record without a value")
+        topic, record = arrived.topic, self._place.wire.decode(arrived.value)
+        if topic == HANDED_OVER and isinstance(record, HandedOver):
+            topic, record = record.topic, self._place.wire.decode(record.value)
+        if not isinstance(record, Reading if topic == READINGS else AirAlert):
+            raise Rejected(Reason.SCHEMA, f"{type(record).__name__} does not belong here")
+        return record
+
+    def _forward(self, arrived: Arrived, record: Reading | AirAlert, home: int) -> None:
+        """Copies it to where it belongs. One that came that way cannot be wrong again: its partition follows from its town."""
+        if arrived.topic == HANDED_OVER:
+            raise Rejected(Reason.SCHEMA, f"{record.town} does not belong to this partition")
+        assert arrived.value is not None
+        envelope = HandedOver(
+            topic=arrived.topic,
+            partition=arrived.partition,
+            offset=arrived.offset,
+            key=arrived.key,
+            value=arrived.value,
+            headers=tuple(Header(name=name, value=value) for name, value in arrived.headers),
+        )
+        also = (*arrived.headers, (FORWARDED_FROM, arrived.place.encode()))
+        value = self._place.wire.encode(envelope)
+        self._step.outgoing.append(Outgoing(HANDED_OVER, home, record.town.encode(), value, also, arrived.at))
+        self._step.forwarded.append(arrived.topic)
+        if not isinstance(record, Reading):
+            self._decided(self._untouched(arrived, record.id, record.town, Outcome.FORWARDED, ()), None)
+
+    def _invalid(self, arrived: Arrived, rejected: Rejected) -> None:
+        """Keeps what cannot be read, and says so of an alert."""
+        raw = arrived.value or b""
+        large = len(raw) > MOST_RAW_BYTES
+        letter = DeadLetter(
+            id=arrived.place,
+            feed=FEED,
+            vendor="",
+            device="",
+            reason=rejected.reason,
+            detail=f"{arrived.place}: {rejected.detail}",
+            raw=b"" if large else raw,
+            evidence_sha256=sha256(raw).hexdigest() if large else None,
+            accepted_at=arrived.at,
+            answered=True,
+        )
+        self._write(DEAD_LETTERS, 0, FEED, letter, arrived.at)
+        self._step.letters.append(rejected.reason)
+        if arrived.topic == READINGS:
+            self._step.applied.append(Outcome.INVALID)
+        else:
+            invalid = self._untouched(arrived, arrived.place, UNKNOWN_TOWN, Outcome.INVALID, (rejected.reason,))
+            self._decided(invalid, None)
+
+    def _untouched(
+        self, arrived: Arrived, alert: str, town: str, outcome: Outcome, reasons: tuple[str, ...]
+    ) -> Decision:
+        """A decision that no town took."""
+        return Decision(
+            id=alert,
+            town=town,
+            seq=0,
+            origin=RECORD,
+            topic=arrived.topic,
+            partition=arrived.partition,
+            offset=arrived.offset,
+            now=arrived.at,
+            outcome=outcome,
+            reasons=reasons,
+            ticket_id="",
+            rule="",
+            versions=self._place.rules.versions,
+        )
+
+    # ---- towns
+
+    def _town(self, code: str) -> Town:
+        return self._step.towns.get(code) or self._partition.towns.get(code) or Town(code, {})
+
+    def _decide(self, code: str, event: Input, now: int, accepted_at: int | None) -> bool:
+        """Whether it had an effect."""
+        before = self._town(code)
+        after, outputs = decide(before, event, now, self._place.rules)
+        if after is before:
+            return False
+        self._step.towns[code] = after
+        for output in outputs:
+            self._put(output, accepted_at)
+        return True
+
+    def _put(self, output: Output, accepted_at: int | None) -> None:
+        match output:
+            case Counted():
+                self._step.applied.append(output.result)
+            case Decision():
+                self._decided(output, accepted_at if output.origin == RECORD else None)
+            case Ticket():
+                self._write(TICKETS, self._step.partition, output.id, output, output.updated_at)
+            case TicketEvent():
+                self._write(TICKET_EVENTS, self._step.partition, output.town, output, output.at)
+
+    def _decided(self, decision: Decision, accepted_at: int | None) -> None:
+        self._write(DECISIONS, self._place.partition_of(decision.town), decision.town, decision, decision.now)
+        self._step.decisions.append((decision, accepted_at))
+
+    def _ticks(self, ticks: Iterable[TownTick] | None) -> None:
+        step = self._step
+        if ticks is None:
+            codes = sorted(self._partition.towns.keys() | step.towns.keys())
+            due = [code for code in codes if _due(self._town(code), step.at)]
+            ticks = [TownTick(town=code, now=max(step.at, self._town(code).clock.now)) for code in due]
+        for one in ticks:
+            if self._decide(one.town, tick(step.partition), one.now, None):
+                step.ticks.append(one)
+
+    # ---- what is written
+
+    def _changelog(self) -> None:
+        step = self._step
+        for code in sorted(step.towns):
+            for (kind, name), entry in step.towns[code].changes.items():
+                state = RouterState(town=code, kind=kind, id=name, body="")
+                self._remember(state if entry is None else replace(state, body=memory.to_text(entry)))
+        own = json.dumps({"journal": step.number})
+        self._remember(RouterState(town="", kind=OWN, id=str(step.partition), body=own))
+
+    def _remember(self, entry: RouterState) -> None:
+        step = self._step
+        value = self._place.wire.encode(entry) if entry.body else None
+        step.outgoing.append(Outgoing(ROUTER_STATE, step.partition, key_of(entry).encode(), value, (), step.at))
+
+    def _write(self, topic: str, partition: int, key: str, record: Record, at: int) -> None:
+        value = self._place.wire.encode(record)
+        self._step.outgoing.append(Outgoing(topic, partition, key.encode(), value, tuple(headers(record)), at))

@@ -1,0 +1,439 @@
+"""The router's process: reads what stations say, decides, and writes each decision once.
+
+One loop on one thread: poll, decide, one transaction with outputs, journal, memory and offsets, adopt. Partitions that have just come are
+paused and rebuilt from the changelog between polls, never in a listener of the library. Time passes in ticks, which the owner of a partition
+makes when it has read it to its end, and while its clock and the broker's agree.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from hub.core.errors import AbortReason, Reason, Rejected, Unavailable
+from hub.core.events import RouterState
+from hub.core.rules import Rules
+from hub.lang import Text, progress
+from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Place, Poison, Step, merged
+from hub.rulebook import load_rules
+from hub.running import announced, on_stop
+from hub.settings import HostPort, Settings
+from hub.telemetry import RouterRecorder, RouterTelemetry, log_to, serve_wsgi, telemetry_app
+from hub.transactions import (
+    Aborted,
+    Assignment,
+    BrokerClock,
+    Fenced,
+    Member,
+    Polled,
+    Torn,
+    Transactions,
+    Watchdog,
+    Whole,
+)
+from hub.wire import Record, Wire
+
+METRICS_PORT = 9410
+POLL_S = 0.1
+BACK_OFF_S = (0.1, 2.0)
+PROBE_S = 60.0
+CLOCKS_DIFFER_S = 60.0
+LAG_S = 5.0
+REBUILD_PART_S = 0.1
+ABORTS_IN_A_ROW = 20
+
+
+def run(settings: Settings, slot: int) -> int:
+    """Serves until SIGTERM or SIGINT, then ends in order; returns 0.
+
+    Waits for Kafka for as long as it takes. Raises Misconfigured; Unavailable when another router has taken the slot, or transactions fail
+    though Kafka answers; UnknownOutcome when only Kafka knows whether a transaction was committed; any other exception is a defect.
+    """
+    log_to(form=settings.telemetry.format)
+    telemetry = RouterRecorder(slot, INPUTS)
+    rules = load_rules(settings)
+    stop = threading.Event()
+    on_stop(stop.set)
+    telemetry.starting()
+    listen = settings.telemetry.listen or HostPort(host="127.0.0.1", port=METRICS_PORT + slot)
+    router = Router(settings, slot, rules, telemetry, stop, Watchdog())
+    server, _ = serve_wsgi(telemetry_app(telemetry.registry, router.reasons), listen.host, listen.port)
+    try:
+        with announced(settings.data, f"router-{slot}", {"metrics": server.server_port}):
+            router.connect()
+            telemetry.serving({"metrics": server.server_port})
+            router.run()
+    except (Fenced, Torn) as error:
+        raise Unavailable(str(error)) from error
+    finally:
+        telemetry.stopping()
+        router.close()
+        server.stop()
+    telemetry.stopped({}, drained=True)
+    return 0
+
+
+class Router:
+    """One slot of the group. Everything but `reasons` belongs to one thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        slot: int,
+        rules: Rules,
+        telemetry: RouterTelemetry,
+        stop: threading.Event,
+        watchdog: Watchdog,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock`: seconds since 1970 by this machine."""
+        self._settings = settings
+        self._telemetry = telemetry
+        self._stop = stop
+        self._clock = clock
+        self._slot = slot
+        self._rules = rules
+        self._client_id = f"gridhub-router-{slot}"
+        self._transactions = Transactions(settings, slot, watchdog)
+        self._broker_clock = BrokerClock(settings, slot)
+        self._member: Member | None = None
+        self._place: Place
+        self._partitions: dict[int, Partition] = {}
+        self._rebuild: _Rebuild | None = None
+        self._joined = False
+        self._away = ""
+        self._clock_off = False
+        self._aborts = 0
+        self._next_tick = self._next_probe = self._next_lag = 0.0
+        self._behind_since: dict[tuple[str, int], float] = {}
+
+    # ---- what others see
+
+    def reasons(self) -> list[str]:
+        """Why the process is not ready; asked on the server's thread."""
+        rebuild = self._rebuild
+        why = [
+            (bool(self._away), Text(f"Kafka: {self._away}", f"Kafka：{self._away}")),
+            (not self._joined, Text("not in the group yet", "尚未加入消费组")),
+            (rebuild is not None, Text("rebuilding its memory", "正在重建内存状态")),
+            (self._clock_off, Text("the clock differs from the broker's", "本机时钟与 Kafka 相差过大")),
+            (self._stop.is_set(), Text("ending", "正在结束")),
+        ]
+        return [str(text) for true, text in why if true]
+
+    # ---- life
+
+    def connect(self) -> None:
+        """Waits for Kafka; ends what an earlier life of the slot has left open before the group is joined."""
+        bootstrap = self._settings.kafka.bootstrap
+        with progress(f"waiting for Kafka at {bootstrap}", f"等待 {bootstrap} 上的 Kafka"):
+            while not self._stop.is_set():
+                try:
+                    self._transactions.renew()
+                    self._member = Member(self._settings, INPUTS, self._client_id)
+                    self._place = Place(self._rules, Wire.load(), self._member.partition_of(), self._slot, 0)
+                except Unavailable as error:
+                    self._kafka(str(error))
+                    self._stop.wait(BACK_OFF_S[1])
+                else:
+                    self._kafka("")
+                    return
+
+    def run(self) -> None:
+        """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Unavailable (it cannot go on, though Kafka answers)."""
+        while not self._stop.is_set():
+            try:
+                self._turn()
+            except (Aborted, Unavailable) as error:
+                self._recover(error)
+
+    def close(self) -> None:
+        """Leaves the group and gives everything up; nothing is under way."""
+        if self._rebuild:
+            self._rebuild.close()
+        if self._member:
+            self._member.close()
+        self._broker_clock.close()
+        self._transactions.close()
+
+    def _turn(self) -> None:
+        member = self._member
+        assert member is not None
+        polled = member.poll(0 if self._rebuild else POLL_S)
+        if polled.moved:
+            assignment = member.assignment()
+            if assignment is not None:
+                self._assigned(member, assignment)
+            return
+        if polled.records:
+            self._work(polled, polled.records)
+        if self._rebuild:
+            self._go_on_rebuilding(member, self._rebuild)
+        now = self._clock()
+        if now >= self._next_probe:
+            self._next_probe = now + PROBE_S
+            self._broker_clock.ask()
+        if now >= self._next_lag:
+            self._next_lag = now + LAG_S
+            self._tell_lag(member)
+        if not polled.records and now >= self._next_tick:
+            self._next_tick = now + self._settings.router.tick_s
+            self._pass_time(member, polled)
+
+    def _recover(self, error: Aborted | Unavailable) -> None:
+        """Nothing has happened: a new producer, every owned partition back to where it stands, the same again."""
+        reason = error.reason if isinstance(error, Aborted) else AbortReason.UNAVAILABLE
+        self._telemetry.aborted(reason, str(error))
+        if reason is AbortReason.UNAVAILABLE:
+            self._kafka(str(error))
+        else:
+            self._aborts += 1
+            if self._aborts > ABORTS_IN_A_ROW:
+                raise Unavailable(f"{self._aborts} transactions in a row came to nothing: {error}") from error
+        wait_s = BACK_OFF_S[0]
+        self._stop.wait(wait_s)
+        # Once at least, also when the process is ending: it aborts what is open, which would hold up every reader.
+        while not self._renewed():
+            wait_s = min(2 * wait_s, BACK_OFF_S[1])
+            if self._stop.wait(wait_s):
+                return
+        assert self._member is not None
+        for partition in self._partitions.values():
+            self._member.go_to(partition.number, partition.next)
+
+    def _renewed(self) -> bool:
+        try:
+            self._transactions.renew()
+        except Unavailable as error:
+            self._kafka(str(error))
+            return False
+        self._kafka("")
+        return True
+
+    def _kafka(self, away: str) -> None:
+        if away and not self._away:
+            self._telemetry.kafka_away(away)
+        if self._away and not away:
+            self._telemetry.kafka_back()
+        self._away = away
+
+    # ---- ownership
+
+    def _assigned(self, member: Member, assignment: Assignment) -> None:
+        """Keeps what nobody else can have had meanwhile, and rebuilds the rest."""
+        self._telemetry.assigned(assignment.partitions, assignment.generation)
+        if self._rebuild:
+            self._rebuild.close()
+            self._rebuild = None
+        generation = self._place.generation
+        self._joined = assignment.generation > 0
+        if not assignment.partitions and assignment.generation <= generation:
+            return  # in the middle of a rebalance: what is here may come back with the next generation
+        # A member of both generations, with none between them, was the only owner of what it has in both.
+        mine = {} if assignment.lost or assignment.generation != generation + 1 else self._partitions
+        self._telemetry.given_away(self._partitions.keys() - assignment.partitions)
+        self._place = replace(self._place, generation=assignment.generation)
+        self._partitions = {number: one for number, one in mine.items() if number in assignment.partitions}
+        for partition in self._partitions.values():
+            member.go_to(partition.number, partition.next)
+        if new := assignment.partitions - self._partitions.keys():
+            member.pause(new)
+            self._rebuild = _Rebuild(new)
+
+    def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
+        if not rebuild.go_on(self._settings, member, self._client_id):
+            return
+        for partition in rebuild.partitions(self._place.wire):
+            self._partitions[partition.number] = partition
+            member.go_to(partition.number, partition.next)
+        member.resume(rebuild.numbers)
+        self._telemetry.rebuilt(rebuild.numbers, rebuild.entries, rebuild.seconds)
+        rebuild.close()
+        self._rebuild = None
+
+    # ---- work
+
+    def _work(self, polled: Polled, records: Mapping[int, Sequence[Arrived]]) -> None:
+        """All of it in one transaction; where one record makes that impossible, in as many as it takes to find it."""
+        try:
+            self._transact(polled, records)
+        except Poison as poison:
+            self._apart(polled, records, poison.arrived)
+        except Aborted as error:
+            # The broker refuses a record and does not say which.
+            if error.reason is not AbortReason.REFUSED:
+                raise
+            self._telemetry.aborted(error.reason, str(error))
+            self._transactions.renew()
+            every = _in_order(records)
+            self._apart(polled, records, every[len(every) // 2])
+
+    def _apart(self, polled: Polled, records: Mapping[int, Sequence[Arrived]], one: Arrived) -> None:
+        """What precedes the record, the record, what follows it. Alone, it is kept in the dead letters."""
+        every = _in_order(records)
+        if len(every) == 1:
+            self._transact(polled, records, poisoned=True)
+            return
+        place = every.index(one)
+        # A refused batch is halved; a record that fails by itself is alone at once.
+        for some in (every[:place], every[place : place + 1], every[place + 1 :]):
+            if some:
+                self._work(polled, _by_partition(some))
+
+    def _transact(
+        self, polled: Polled, records: Mapping[int, Sequence[Arrived]], *, poisoned: bool = False, tick: bool = False
+    ) -> None:
+        """One transaction. Raises Poison, Aborted, Fenced, UnknownOutcome."""
+        at = int(self._clock() * 1000)
+        steps = []
+        for number, some in records.items():
+            partition = self._partitions[number]
+            step = partition.apply(some, at, self._place, poisoned=poisoned, ticks=None if tick else ())
+            if some or step.ticks:
+                steps.append((partition, step))
+        if not steps:
+            return
+        outgoing = [one for _, step in steps for one in step.outgoing]
+        offsets = {(topic, step.partition): offset for _, step in steps for topic, offset in step.next.items()}
+        if not offsets:
+            # Only time has passed. The offsets are committed all the same: with them the broker checks that the partitions are still ours.
+            offsets = {
+                (topic, number): offset for number in records for topic, offset in self._partitions[number].next.items()
+            }
+        self._transactions.commit(outgoing, offsets, polled.group)
+        self._aborts = 0
+        self._kafka("")
+        self._telemetry.committed()
+        for partition, step in steps:
+            partition.adopt(step)
+            self._tell(step)
+
+    def _tell(self, step: Step) -> None:
+        now = self._clock()
+        for result in step.applied:
+            self._telemetry.applied(result)
+        for topic in step.forwarded:
+            self._telemetry.forwarded(topic)
+        for reason in step.letters:
+            self._telemetry.dead_lettered(reason, step.partition)
+        for decision, accepted_at in step.decisions:
+            self._telemetry.decided(decision, None if accepted_at is None else now - accepted_at / 1000)
+
+    # ---- time
+
+    def _pass_time(self, member: Member, polled: Polled) -> None:
+        """A tick for every partition that is read to its end and has something due."""
+        if not self._clocks_agree():
+            return
+        now = int(self._clock() * 1000)
+        due = [number for number, partition in self._partitions.items() if partition.due(now)]
+        if not due:
+            return
+        ends = member.ends(due)
+        read = [
+            number
+            for number in due
+            if ends[number].keys() == set(INPUTS)
+            and all(member.position(topic, number) >= end for topic, end in ends[number].items())
+        ]
+        self._transact(polled, {number: [] for number in read}, tick=True)
+
+    def _clocks_agree(self) -> bool:
+        ahead_s = self._broker_clock.ahead_s
+        if ahead_s is None:
+            return False  # not asked yet: it is soon
+        off = abs(ahead_s) > CLOCKS_DIFFER_S
+        if off and not self._clock_off:
+            self._telemetry.clock_off(ahead_s)
+        if self._clock_off and not off:
+            self._telemetry.clock_right(ahead_s)
+        self._clock_off = off
+        return not off
+
+    def _tell_lag(self, member: Member) -> None:
+        now = self._clock()
+        found = member.ends(self._partitions.keys())
+        self._kafka("")
+        for number, ends in found.items():
+            for topic, end in ends.items():
+                behind = max(0, end - member.position(topic, number))
+                since = self._behind_since.pop((topic, number), now) if behind else now
+                if behind:
+                    self._behind_since[topic, number] = since
+                self._telemetry.lag(topic, number, behind, now - since)
+
+
+def _in_order(records: Mapping[int, Sequence[Arrived]]) -> list[Arrived]:
+    return [arrived for some in records.values() for arrived in merged(some)]
+
+
+def _by_partition(records: Collection[Arrived]) -> dict[int, list[Arrived]]:
+    found: dict[int, list[Arrived]] = {}
+    for arrived in records:
+        found.setdefault(arrived.partition, []).append(arrived)
+    return found
+
+
+class _Rebuild:
+    """What is remembered of partitions, read from the changelog piece by piece.
+
+    First the group's offsets, once no transaction is open on them; then where the changelog ends, open transactions included; then the
+    committed records up to there. In this order nothing that the offsets leave behind can be missing.
+    """
+
+    def __init__(self, numbers: Collection[int]) -> None:
+        self.numbers = frozenset(numbers)
+        self.entries = 0
+        self._began = time.monotonic()
+        self._offsets: dict[int, dict[str, int]] = {}
+        self._whole: Whole | None = None
+        self._last: dict[int, dict[bytes | None, bytes]] = {number: {} for number in self.numbers}
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    def go_on(self, settings: Settings, member: Member, client_id: str) -> bool:
+        """Reads for about 100 ms; True when it is complete. Raises Unavailable."""
+        for number in sorted(self.numbers - self._offsets.keys()):
+            offsets = member.committed(number)
+            if offsets is None:
+                return False  # a transaction of the last owner is not decided yet
+            self._offsets[number] = offsets
+        if self._whole is None:
+            self._whole = Whole(settings, ROUTER_STATE, self.numbers, client_id)
+        until = time.monotonic() + REBUILD_PART_S
+        while not self._whole.complete():
+            for arrived in self._whole.read(REBUILD_PART_S):
+                last = self._last[arrived.partition]
+                if arrived.value is None:
+                    last.pop(arrived.key, None)
+                else:
+                    last[arrived.key] = arrived.value
+            if time.monotonic() >= until:
+                return False
+        return True
+
+    def partitions(self, wire: Wire) -> Iterator[Partition]:
+        """What was there. Raises Unavailable for an entry that this program cannot read: going on without it would forget."""
+        for number, last in self._last.items():
+            self.entries += len(last)
+            try:
+                partition = Partition.restored(number, [_entry(wire.decode(value)) for value in last.values()])
+            except (Rejected, ValueError) as error:
+                raise Unavailable(f"{ROUTER_STATE}/{number} cannot be read by this program: {error}") from error
+            partition.next = self._offsets[number]
+            yield partition
+
+    def close(self) -> None:
+        """Ends reading."""
+        if self._whole:
+            self._whole.close()
+
+
+def _entry(record: Record) -> RouterState:
+    if not isinstance(record, RouterState):
+        raise Rejected(Reason.SCHEMA, f"{type(record).__name__} is no entry")
+    return record

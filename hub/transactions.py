@@ -1,0 +1,487 @@
+"""The router's side of Kafka: its place in the consumer group, its transactions, and the reading of whole partitions.
+
+The rules it keeps, each for a fault of kafka-python 3.0.12 that was seen (letters as in `tests/faults/test_transactions.py`):
+
+- A: a transaction commits although a batch of it was given up. Flush and look at every future before offsets and commit.
+- B: a commit is called done although the broker has aborted. With nothing in flight at the commit, the guard of A sees it.
+- C: offsets of an aborted transaction go along with the next one. After any failure the producer is thrown away with what it remembers.
+- D: commit, abort and sending offsets wait without limit. A watchdog ends the process; abort is never called.
+- F: closing leaves the transaction open. `init_transactions` of a new producer aborts it: at once after a failure, at the next start
+  after a kill.
+- J: a rebalance goes on behind a poll that has returned. The group's state is taken together with the records, and both are dropped when
+  anything has changed meanwhile.
+
+Whatever fails before `commit_transaction()` is called has not happened. Whatever fails in it is not known to have: the process ends, and
+the next one begins from what Kafka has (KIP-98, KIP-447).
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import (
+    CommitFailedError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    ProducerFencedError,
+    RecordListTooLargeError,
+    RetriableError,
+)
+from kafka.partitioner.default import murmur2
+from kafka.structs import OffsetAndMetadata
+
+from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
+from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
+from hub.kafka_log import discard
+from hub.lang import Text
+from hub.partition import Arrived, Outgoing
+from hub.settings import Settings
+
+MAX_RECORD_BYTES = 2 * 1024 * 1024
+FLUSH_WITHIN_S = 15.0
+ASK_WITHIN_S = 10.0
+FETCH_WAIT_MS = 100
+STABLE_WITHIN_MS = 500
+LIFE_SIGNS = "life-signs"
+
+Records = Mapping[int, list[Arrived]]
+
+
+class Aborted(HubError):
+    """The transaction has not happened; a new one may."""
+
+    def __init__(self, reason: AbortReason, detail: object) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+class Fenced(HubError):
+    """Another router works in this slot: the process ends."""
+
+
+class Torn(HubError):
+    """The assignment is not the same partitions of every input: the process ends."""
+
+
+class Watchdog:
+    """Ends the process when a call that has no limit of its own takes too long."""
+
+    def __init__(self, end: Callable[[int, str], None] | None = None) -> None:
+        """`end`: what to do with the exit code and the sentence; by default both are said and the process is gone at once."""
+        self._end = end or _end_process
+        self._changed = threading.Condition()
+        self._deadline: tuple[float, int, str] | None = None
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    @contextmanager
+    def within(self, limit_s: float, code: int, what: str) -> Iterator[None]:
+        """The body gets so many seconds; then the process ends with this code."""
+        self._set((time.monotonic() + limit_s, code, f"{what} has not come to an end within {limit_s:g} s"))
+        try:
+            yield
+        finally:
+            self._set(None)
+
+    def _set(self, deadline: tuple[float, int, str] | None) -> None:
+        with self._changed:
+            self._deadline = deadline
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while True:
+                left_s = None if self._deadline is None else self._deadline[0] - time.monotonic()
+                if left_s is not None and left_s <= 0 and self._deadline:
+                    _, code, sentence = self._deadline
+                    self._deadline = None
+                    self._end(code, sentence)
+                else:
+                    self._changed.wait(left_s)
+
+
+def _end_process(code: int, sentence: str) -> None:
+    print(f'{{"event": "watchdog", "level": "critical", "why": "{sentence}"}}', file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+class Transactions:
+    """One transaction after the other, by one transactional id; the object of one slot, fenced by the next of the same slot."""
+
+    def __init__(self, settings: Settings, slot: int, watchdog: Watchdog, *, limit_s: float = 20.0) -> None:
+        """Does not connect yet: `renew` does. `limit_s`: for each call of the library that has no limit of its own."""
+        self._settings = settings
+        self._id = f"gridhub-router-{slot}"
+        self._watchdog = watchdog
+        self._limit_s = limit_s
+        self._producer: Any = None
+
+    def renew(self) -> None:
+        """A new producer, which ends whatever its predecessors left open. Raises Unavailable, Fenced."""
+        if self._producer is not None:
+            discard(self._producer)
+            self._producer = None
+        timeout_ms = self._settings.router.transaction_timeout_ms
+        try:
+            producer = KafkaProducer(
+                bootstrap_servers=self._settings.kafka.bootstrap,
+                client_id=self._id,
+                transactional_id=self._id,
+                transaction_timeout_ms=timeout_ms,
+                acks="all",
+                compression_type="lz4",
+                linger_ms=0,
+                batch_size=131072,
+                max_request_size=MAX_RECORD_BYTES,
+                # The broker gives a transaction up before the client gives a batch up.
+                delivery_timeout_ms=2 * timeout_ms,
+                request_timeout_ms=min(10_000, timeout_ms),
+                # The pause before the coordinator is asked again right after a commit: 100 ms of the default would be most of the latency.
+                retry_backoff_ms=10,
+                reconnect_backoff_max_ms=1000,
+                bootstrap_timeout_ms=int(ASK_WITHIN_S * 1000),
+                max_block_ms=int(ASK_WITHIN_S * 1000),
+                allow_auto_create_topics=False,
+            )
+        except KafkaError as error:
+            raise Unavailable(f"no broker answers at {self._settings.kafka.bootstrap}: {error}") from None
+        try:
+            producer.init_transactions()
+        except ProducerFencedError as error:
+            discard(producer)
+            raise Fenced(str(error)) from None
+        except KafkaError as error:
+            discard(producer)
+            raise Unavailable(f"no transactions at {self._settings.kafka.bootstrap}: {error}") from None
+        self._producer = producer
+
+    def commit(self, outgoing: Sequence[Outgoing], offsets: Mapping[tuple[str, int], int], group: object) -> None:
+        """Writes all of it and the offsets (the next ones to read) or nothing.
+
+        `group`: what `Member.poll` gave with the records. Raises Aborted and Fenced, after which nothing has happened and `renew` must be
+        called, and UnknownOutcome.
+        """
+        producer = self._producer
+        try:
+            producer.begin_transaction()
+            futures = [
+                producer.send(
+                    one.topic, one.value, one.key, list(one.headers), partition=one.partition, timestamp_ms=one.at
+                )
+                for one in outgoing
+            ]
+            producer.flush(FLUSH_WITHIN_S)
+            _delivered(futures)
+            with self._watchdog.within(self._limit_s, UNAVAILABLE, "sending offsets"):
+                producer.send_offsets_to_transaction(
+                    {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in offsets.items()}, group
+                )
+        except (KafkaError, ValueError) as error:
+            # Not aborted here, where it would wait without limit for a broker that is away: the next `init_transactions` does it.
+            raise _why(error) from error
+        try:
+            with self._watchdog.within(self._limit_s, UNKNOWN_OUTCOME, "the commit"):
+                producer.commit_transaction()
+        except KafkaError as error:
+            raise UnknownOutcome(
+                str(Text(f"did the last commit happen? ({error})", f"无法确定最后一次提交是否完成（{error}）"))
+            ) from error
+
+    def close(self) -> None:
+        """Gives the producer up. No transaction is open then: `commit` leaves none."""
+        if self._producer is not None:
+            discard(self._producer)
+            self._producer = None
+
+
+def _delivered(futures: Collection[Any]) -> None:
+    for future in futures:
+        if not future.succeeded():
+            raise future.exception or KafkaError("not delivered")
+
+
+def _why(error: Exception) -> HubError:
+    match error:
+        case ProducerFencedError():
+            return Fenced(str(error))
+        case MessageSizeTooLargeError() | RecordListTooLargeError():
+            return Aborted(AbortReason.REFUSED, error)
+        case CommitFailedError():
+            return Aborted(AbortReason.REBALANCED, error)
+        case RetriableError():
+            return Aborted(AbortReason.UNAVAILABLE, f"{type(error).__name__} {error}")
+    return Aborted(AbortReason.OTHER, f"{type(error).__name__} {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a poll gave. `group`: the membership the records were read under. `moved`: partitions came or went; no records then."""
+
+    records: Records
+    group: Any
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which partitions are ours, and since which generation; `lost`: the membership was lost since the last one."""
+
+    partitions: frozenset[int]
+    generation: int
+    lost: bool
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Counts; runs on the library's own thread, which must never wait."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.losses = 0
+
+    def on_partitions_revoked(self, _revoked: object) -> None:
+        self.changes += 1
+
+    def on_partitions_assigned(self, _assigned: object) -> None:
+        self.changes += 1
+
+    def on_partitions_lost(self, _lost: object) -> None:
+        self.losses += 1
+        self.changes += 1
+
+
+class Member:
+    """The router's membership in the group `gridhub-router`, and what it reads as one."""
+
+    GROUP = "gridhub-router"
+
+    def __init__(self, settings: Settings, topics: Collection[str], client_id: str) -> None:
+        """Connects; the first polls join. Raises Unavailable."""
+        self._topics = tuple(topics)
+        self._listener = _Listener()
+        self._seen_changes = self._seen_losses = 0
+        session_ms = settings.router.session_timeout_ms
+        self._consumer = _consumer(
+            settings,
+            group_id=self.GROUP,
+            client_id=client_id,
+            # Any other assignor gives a town's topics to different members.
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=max(1, session_ms // 4),
+            max_poll_interval_ms=max(60_000, session_ms),
+            max_poll_records=settings.router.max_records,
+        )
+        self._consumer.subscribe(list(topics), listener=self._listener)
+
+    def poll(self, wait_s: float) -> Polled:
+        """Records by partition, and the membership they were read under. Raises Unavailable."""
+        try:
+            batches = self._consumer.poll(timeout_ms=int(wait_s * 1000))
+            group = self._consumer.group_metadata()
+        except KafkaError as error:
+            raise Unavailable(str(error)) from error
+        if self._listener.changes != self._seen_changes:
+            return Polled({}, group, moved=True)
+        records: dict[int, list[Arrived]] = {}
+        for one in batches.values():
+            for record in one:
+                records.setdefault(record.partition, []).append(_arrived(record))
+        return Polled(records, group, moved=False)
+
+    def assignment(self) -> Assignment | None:
+        """What is ours now; None while the group is being rebalanced. Raises Torn."""
+        changes, losses = self._listener.changes, self._listener.losses
+        owned = self._consumer.assignment()
+        generation = self._consumer.group_metadata().generation_id
+        numbers = {topic: frozenset(one.partition for one in owned if one.topic == topic) for topic in self._topics}
+        if changes != self._listener.changes:
+            return None
+        if len(set(numbers.values())) > 1:
+            raise Torn(f"the partitions of the inputs differ: { {topic: sorted(n) for topic, n in numbers.items()} }")
+        lost, self._seen_losses = losses != self._seen_losses, losses
+        self._seen_changes = changes
+        return Assignment(next(iter(numbers.values())), generation, lost)
+
+    def committed(self, partition: int) -> dict[str, int] | None:
+        """The group's stable offsets, the next ones to read (0: none yet); None while a transaction on them is not decided."""
+        offsets = {}
+        for topic in self._topics:
+            try:
+                offset = self._consumer.committed(TopicPartition(topic, partition), timeout_ms=STABLE_WITHIN_MS)
+            except KafkaTimeoutError:
+                return None
+            except KafkaError as error:
+                raise Unavailable(f"the group's offsets: {error}") from error
+            offsets[topic] = offset or 0
+        return offsets
+
+    def go_to(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """The next poll begins there."""
+        for topic, offset in offsets.items():
+            # Taken away meanwhile: the next poll says so.
+            with contextlib.suppress(KafkaError, AssertionError):
+                self._consumer.seek(TopicPartition(topic, partition), offset)
+
+    def pause(self, partitions: Collection[int]) -> None:
+        """Nothing is given out for these."""
+        self._consumer.pause(*self._places(partitions))
+
+    def resume(self, partitions: Collection[int]) -> None:
+        """Given out again."""
+        self._consumer.resume(*self._places(partitions))
+
+    def ends(self, partitions: Collection[int]) -> dict[int, dict[str, int]]:
+        """Where the inputs end now, as far as it is committed; asks the broker. Raises Unavailable."""
+        places = self._places(partitions)
+        try:
+            ends = self._consumer.end_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000)) if places else {}
+        except KafkaError as error:
+            raise Unavailable(f"the ends of the inputs: {error}") from error
+        found: dict[int, dict[str, int]] = {number: {} for number in partitions}
+        for place, end in ends.items():
+            found[place.partition][place.topic] = end
+        return found
+
+    def position(self, topic: str, partition: int) -> int:
+        """The next offset that a poll will give."""
+        try:
+            return int(self._consumer.position(TopicPartition(topic, partition), timeout_ms=int(ASK_WITHIN_S * 1000)))
+        except KafkaError as error:
+            raise Unavailable(str(error)) from error
+
+    def partition_of(self) -> Callable[[str], int]:
+        """Where a town's records belong (the Java client's default, part of the contract)."""
+        count = len(self._consumer.partitions_for_topic(self._topics[0]) or ())
+        if not count:
+            raise Unavailable(f"the topic {self._topics[0]} is not known")
+        return lambda town: (murmur2(town.encode()) & 0x7FFFFFFF) % count
+
+    def close(self) -> None:
+        """Leaves the group at once."""
+        with contextlib.suppress(KafkaError):
+            self._consumer.close(autocommit=False, timeout_ms=2000)
+
+    def _places(self, partitions: Collection[int]) -> list[TopicPartition]:
+        owned = self._consumer.assignment()
+        wanted = (TopicPartition(topic, number) for topic in self._topics for number in partitions)
+        return [place for place in wanted if place in owned]
+
+
+class Whole:
+    """Reads partitions of a topic from their beginning to where they end now, committed records only."""
+
+    def __init__(self, settings: Settings, topic: str, partitions: Collection[int], client_id: str) -> None:
+        """Connects and asks where they end, counting what is not committed yet: nothing older comes later. Raises Unavailable."""
+        places = [TopicPartition(topic, number) for number in partitions]
+        raw = _consumer(settings, group_id=None, client_id=client_id, isolation_level="read_uncommitted")
+        try:
+            raw.assign(places)
+            self._ends = raw.end_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
+        except KafkaError as error:
+            raise Unavailable(f"the ends of {topic}: {error}") from error
+        finally:
+            raw.close(autocommit=False)
+        self._consumer = _consumer(settings, group_id=None, client_id=client_id, max_poll_records=5000)
+        self._consumer.assign(places)
+        self._consumer.seek_to_beginning(*places)
+
+    def read(self, wait_s: float) -> Iterator[Arrived]:
+        """Some more of them. Raises Unavailable."""
+        try:
+            batches = self._consumer.poll(timeout_ms=int(wait_s * 1000))
+        except KafkaError as error:
+            raise Unavailable(str(error)) from error
+        for records in batches.values():
+            yield from map(_arrived, records)
+
+    def complete(self) -> bool:
+        """Whether the ends are reached."""
+        try:
+            return all(
+                self._consumer.position(place, timeout_ms=int(ASK_WITHIN_S * 1000)) >= end
+                for place, end in self._ends.items()
+            )
+        except KafkaError as error:
+            raise Unavailable(str(error)) from error
+
+    def close(self) -> None:
+        """Ends reading."""
+        self._consumer.close(autocommit=False)
+
+
+class BrokerClock:
+    """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives."""
+
+    def __init__(self, settings: Settings, slot: int) -> None:
+        self._settings = settings
+        self._slot = slot
+        self._producer: Any = None
+        self.ahead_s: float | None = None
+        """Seconds this clock is ahead of the broker's; None before the first answer."""
+
+    def ask(self) -> None:
+        """Sends a probe; the answer comes later. Raises nothing: a broker that is away gives no answer."""
+        try:
+            if self._producer is None:
+                self._producer = KafkaProducer(
+                    bootstrap_servers=self._settings.kafka.bootstrap,
+                    client_id=f"gridhub-router-{self._slot}-clock",
+                    acks=1,
+                    enable_idempotence=False,
+                    bootstrap_timeout_ms=2000,
+                    max_block_ms=2000,
+                    delivery_timeout_ms=10_000,
+                    request_timeout_ms=5_000,
+                    allow_auto_create_topics=False,
+                )
+            sent = time.time()
+            future = self._producer.send(LIFE_SIGNS, key=f"router-{self._slot}".encode(), value=None)
+        except (KafkaError, ValueError):
+            return
+
+        def heard(metadata: Any) -> None:
+            self.ahead_s = (sent + time.time()) / 2 - metadata.timestamp / 1000
+
+        future.add_callback(heard)
+
+    def close(self) -> None:
+        """Ends asking."""
+        if self._producer is not None:
+            discard(self._producer)
+
+
+def _consumer(settings: Settings, **special: Any) -> Any:
+    common = {
+        "bootstrap_servers": settings.kafka.bootstrap,
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
+        "allow_auto_create_topics": False,
+        "bootstrap_timeout_ms": int(ASK_WITHIN_S * 1000),
+        "reconnect_backoff_max_ms": 1000,
+    }
+    try:
+        return KafkaConsumer(**{**common, **special})
+    except KafkaError as error:
+        raise Unavailable(f"no broker answers at {settings.kafka.bootstrap}: {error}") from None
+
+
+def _arrived(record: Any) -> Arrived:
+    return Arrived(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.key,
+        record.value,
+        tuple((name, value) for name, value in record.headers),
+    )
