@@ -66,6 +66,21 @@ class Wrong(StrEnum):
     ANSWER = "answer"  # an answer nobody was owed, or the wrong one
     AMBIGUOUS = "ambiguous"  # two messages have one identity
     BALANCE = "balance"  # sums do not come out
+    # What `ticket_checker` finds.
+    UNDECIDED = "undecided"  # a record, or the mean of a period, that no decision speaks of
+    DECIDED_TWICE = "decided_twice"
+    UNEXPECTED = "unexpected"  # a decision, step, ticket or tick that follows from nothing
+    OUTCOME = "outcome"  # decided another way than it should be
+    SEQ = "seq"  # a town's decisions are not numbered 1, 2, 3 ...
+    NO_STEP = "no_step"  # a decision took a step that the ticket topics lack
+    LATEST = "latest"  # the last record of a ticket is not what its last step says
+    ID = "id"  # a ticket's id is not made as promised, or two tickets have one
+    RANGE = "range"  # an input record that no journal record covers, or more than one, or a range that is none
+    NUMBER = "number"  # a partition's journal is not numbered 1, 2, 3 ...
+    GENERATION = "generation"  # goes back, or has two owners of one partition
+    VIEW = "view"  # two readers were shown different records
+    OVERDUE = "overdue"  # time has passed, and nobody noticed
+    TOO_SLOW = "too_slow"  # the run was too slow: a reading came to its topic when its period was no longer waited for
 
 
 class Finding(NamedTuple):
@@ -152,10 +167,16 @@ class Log:
     """By device: the bytes of each of its connections."""
 
     @classmethod
-    def read(cls, path: Path) -> "Log":
-        """The simulator's JSON lines; raises ValueError where a line is torn or tells what cannot be."""
-        with path.open(encoding="utf-8") as lines:
-            return cls.of(json.loads(line) for line in lines)
+    def read(cls, *paths: Path) -> "Log":
+        """The simulator's JSON lines, of one run after the other; raises ValueError where a line is torn or tells what cannot be."""
+        lines: list[dict[str, Any]] = []
+        for path in paths:
+            # Each run counts a device's messages from 1.
+            before = max((line["n"] for line in lines if "n" in line), default=0)
+            with path.open(encoding="utf-8") as file:
+                told = map(json.loads, file)
+                lines += (line | {"n": line["n"] + before} if "n" in line else line for line in told)
+        return cls.of(lines)
 
     @classmethod
     def of(cls, lines: Iterable[Mapping[str, Any]]) -> "Log":
@@ -214,8 +235,8 @@ class Topics:
     records: tuple[Stored, ...]
 
     @classmethod
-    def read(cls, bootstrap: str, *, within_s: float) -> "Topics":
-        """Everything up to the present ends of all partitions; raises TimeoutError."""
+    def read(cls, bootstrap: str, *, within_s: float, topics: Iterable[str] = RECORD_OF_TOPIC) -> "Topics":
+        """Everything committed up to the present ends of all partitions; raises TimeoutError."""
         deadline = time.monotonic() + within_s
         consumer = KafkaConsumer(
             bootstrap_servers=bootstrap,
@@ -228,7 +249,7 @@ class Topics:
         try:
             partitions = [
                 TopicPartition(topic, number)
-                for topic in RECORD_OF_TOPIC
+                for topic in topics
                 for number in sorted(consumer.partitions_for_topic(topic))
             ]
             consumer.assign(partitions)
