@@ -25,7 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from hub import __version__
 from hub.core.errors import Misconfigured, Reason
-from hub.lang import Text
+from hub.lang import Text, harmless
 
 FATES = ("published", "dead-lettered", "spooled", "empty", "refused")
 HTTP_TIMEOUT_S = 5.0
@@ -265,7 +265,7 @@ def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "")
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     ending: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [_harmless, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
         if text
         else [structlog.processors.format_exc_info, _event_first, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
@@ -299,6 +299,11 @@ class _Rationed(logging.Filter):
         if also:
             record.msg, record.args = f"{record.getMessage()} ({also['withheld']} lines withheld)", None
         return also is not None
+
+
+def _harmless(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """A device's name comes from outside. A trace is the program's own, and has lines."""
+    return {key: harmless(said) if isinstance(said, str) and key != "trace" else said for key, said in event.items()}
 
 
 def _event_first(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

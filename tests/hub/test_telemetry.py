@@ -229,3 +229,15 @@ def test_a_reader_that_says_nothing_holds_up_nobody() -> None:
         socket.create_connection(("127.0.0.1", server.server_port), timeout=5),
     ):
         assert get(server, "/live")[0] == 200
+
+
+def test_a_terminal_takes_no_commands_from_a_device() -> None:
+    stream = io.StringIO()
+    try:
+        log_to(stream, "text")
+        FeedRecorder("air").dead_lettered(Reason.UNKNOWN_DEVICE, "\x1b[2J\nZA-1\x9b")
+        logging.getLogger("library").warning("\x1b[2J")
+    finally:
+        log_to()
+    assert "\ufffd[2J\ufffdZA-1\ufffd" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
