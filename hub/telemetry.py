@@ -160,7 +160,7 @@ class FeedRecorder(FeedTelemetry):
         self._noise = noise.labels(feed)
         self._oversize = oversize.labels(feed)
         self._connections = connections.labels(feed)
-        self._letter_lines, self._turned_away_lines = Ration(), Ration()
+        self._letter_lines, self._turned_away_lines, self._defect_lines = Ration(), Ration(), Ration()
 
     def starting(self) -> None:
         self._log.info("starting", version=__version__)
@@ -181,9 +181,11 @@ class FeedRecorder(FeedTelemetry):
         self._log.info("stopped", drained=drained, **balance)
 
     def defect(self, error: BaseException) -> None:
-        # Places in the program, but not the error's own words: they may quote a message, and so a person.
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        self._log.error("defect", error=type(error).__name__, trace=trace)
+        # Every message of a kind may bring the same one.
+        if (also := self._defect_lines.take()) is not None:
+            # Places in the program, but not the error's own words: they may quote a message, and so a person.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            self._log.error("defect", error=type(error).__name__, trace=trace, **also)
 
     def received(self) -> None:
         self._received.inc()
