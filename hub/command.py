@@ -48,7 +48,8 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
     """Does the work of a program and returns its exit code; a failure that has a name is one sentence."""
     try:
         code = work()
-        sys.stdout.flush()
+        if sys.stdout:  # None where the program was started with a closed one
+            sys.stdout.flush()
     except tuple(_CODES) as error:
         say(f"{program}: {error}", f"{program}：{error}")
         return next(code for kind, code in _CODES.items() if isinstance(error, kind))
@@ -66,7 +67,7 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
 def _nobody_reads() -> bool:
     """Whether the reader of stdout or stderr is gone. What is left to say there goes nowhere, so that the exit does not fail on it."""
     outputs = select.poll()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         outputs.register(stream.fileno(), 0)  # 0: nothing but the errors, which are always reported
     broken = [descriptor for descriptor, _ in outputs.poll(0)]
     for descriptor in broken:

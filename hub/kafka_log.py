@@ -243,7 +243,7 @@ class Arrived:
 def tail(bootstrap: str, topics: Collection[str], stop: threading.Event) -> Iterator[list[Arrived]]:
     """What arrives on `topics` from now on, committed records only, until `stop`; an empty list now and then when nothing does.
 
-    Raises Unavailable when no broker answers at the start.
+    Raises Unavailable when no broker answers at the start, or only for a moment.
     """
     try:
         consumer = KafkaConsumer(
@@ -255,11 +255,18 @@ def tail(bootstrap: str, topics: Collection[str], stop: threading.Event) -> Iter
             allow_auto_create_topics=False,
         )
     except KafkaError as error:
-        raise Unavailable(f"no broker answers at {bootstrap}: {error}") from None
+        raise Unavailable(
+            str(Text(f"no broker answers at {bootstrap}: {error}", f"{bootstrap} 无 Kafka 响应：{error}"))
+        ) from None
     try:
-        consumer.assign(
-            [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)]
-        )
+        try:
+            consumer.assign(
+                [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)]
+            )
+        except KafkaError as error:
+            raise Unavailable(
+                str(Text(f"the broker at {bootstrap} has gone: {error}", f"{bootstrap} 上的 Kafka 已断开：{error}"))
+            ) from None
         while not stop.is_set():
             batch = consumer.poll(timeout_ms=500)
             yield [Arrived(record.topic, record.value) for records in batch.values() for record in records]

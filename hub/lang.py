@@ -1,12 +1,16 @@
 """User-facing sentences in English and Simplified Chinese, each pair written where it is said."""
 
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+
+# What a terminal would take for a command.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _chosen = "en"
 
@@ -36,6 +40,11 @@ def chosen() -> str:
 def say(en: str, zh: str) -> None:
     """One line for a person, on stderr: stdout is for results."""
     print(Text(en, zh), file=sys.stderr, flush=True)
+
+
+def harmless(text: str) -> str:
+    """`text` from outside (a device's name, a mark), as it may be shown on a terminal: control characters become U+FFFD."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @contextmanager

@@ -21,12 +21,20 @@ def run_file(data: Path, process: str) -> Path:
 
 @contextmanager
 def announced(data: Path, process: str, ports: Mapping[str, int]) -> Iterator[None]:
-    """Writes the run file, whole or not at all, while the body runs; removes it at the end."""
+    """Writes the run file, whole or not at all, while the body runs; removes it at the end.
+
+    Raises Misconfigured where it cannot be written.
+    """
     path = run_file(data, process)
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}), encoding="utf-8")
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps({"pid": os.getpid(), "ports": dict(ports)}), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise Misconfigured(
+            str(Text(f"data: {path} cannot be written: {error.strerror}", f"data：无法写入 {path}：{error.strerror}"))
+        ) from None
     try:
         yield
     finally:

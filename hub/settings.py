@@ -9,7 +9,7 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,9 @@ from pydantic import (
 from hub.core.errors import Misconfigured
 from hub.lang import Text
 from hub.shipped import shipped
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ENVIRONMENT_PREFIX = "GRIDHUB__"
 
@@ -43,6 +46,10 @@ class HostPort(BaseModel, frozen=True, extra="forbid"):
         host, separator, port = text.rpartition(":")
         if not separator or not port.isdecimal():
             raise ValueError(Text(f"{text!r} is not HOST:PORT", f"{text!r} 不是 HOST:PORT（主机:端口）"))
+        try:
+            host.encode("idna")  # as the system's look-up will
+        except UnicodeError:
+            raise ValueError(Text(f"{host!r} is not the name of a host", f"{host!r} 不是有效的主机名")) from None
         return {"host": host.strip("[]"), "port": int(port)}
 
     def __str__(self) -> str:
@@ -233,7 +240,37 @@ def _read_secrets(table: dict[str, Any]) -> None:
                     f"{key}: {value} cannot be read: {error.strerror}", f"{key}：无法读取 {value}：{error.strerror}"
                 )
                 raise Misconfigured(str(said)) from None
+            except UnicodeDecodeError:
+                raise Misconfigured(
+                    str(Text(f"{key}: {value} is not UTF-8", f"{key}：{value} 不是 UTF-8 编码"))
+                ) from None
             del table[key]
+
+
+# What pydantic says of a value, by its types of error. What stands in braces is its own.
+_PYDANTIC = {
+    "extra_forbidden": "没有这个配置项",
+    "missing": "缺少该项",
+    "greater_than": "必须大于 {gt}",
+    "greater_than_equal": "不能小于 {ge}",
+    "less_than_equal": "不能大于 {le}",
+    "int_parsing": "必须是整数",
+    "int_from_float": "必须是整数",
+    "int_type": "必须是整数",
+    "float_parsing": "必须是数字",
+    "float_type": "必须是数字",
+    "string_type": "必须是文本",
+    "path_type": "必须是路径",
+    "literal_error": "只能是 {expected}",
+    "dict_type": "必须是一个配置段",
+    "model_type": "必须是一个配置段",
+}
+
+
+def _told(fault: "ErrorDetails") -> str:
+    said = fault["msg"].removeprefix("Value error, ")
+    zh = _PYDANTIC.get(fault["type"], "{said}").format(said=said, **fault.get("ctx", {}))
+    return str(Text(said, zh.replace(" or ", " 或 ")))
 
 
 def _validate(model: type[Model], raw: dict[str, Any], source: str, where: tuple[str, ...]) -> Model:
@@ -242,7 +279,7 @@ def _validate(model: type[Model], raw: dict[str, Any], source: str, where: tuple
     except ValidationError as error:
         # The input is left out of the message: it may be a secret.
         faults = "; ".join(
-            f"{'.'.join(map(str, (*where, *fault['loc'])))}: {fault['msg'].removeprefix('Value error, ')}"
+            f"{'.'.join(map(str, (*where, *fault['loc'])))}: {_told(fault)}"
             for fault in error.errors(include_input=False)
         )
         raise Misconfigured(

@@ -27,7 +27,7 @@ from hub import __version__
 from hub.core.errors import AbortReason, Misconfigured, Reason
 from hub.core.events import Decision, Outcome
 from hub.core.watch import Applied
-from hub.lang import Text
+from hub.lang import Text, harmless
 
 FATES = ("published", "dead-lettered", "spooled", "empty", "refused")
 HTTP_TIMEOUT_S = 5.0
@@ -202,7 +202,7 @@ class FeedRecorder(FeedTelemetry):
         self._noise = noise.labels(feed)
         self._oversize = oversize.labels(feed)
         self._connections = connections.labels(feed)
-        self._letter_lines, self._turned_away_lines = Ration(), Ration()
+        self._letter_lines, self._turned_away_lines, self._defect_lines = Ration(), Ration(), Ration()
 
     def starting(self) -> None:
         self._log.info("starting", version=__version__)
@@ -223,7 +223,8 @@ class FeedRecorder(FeedTelemetry):
         self._log.info("stopped", drained=drained, **balance)
 
     def defect(self, error: BaseException) -> None:
-        _tell_defect(self._log, error)
+        if (also := self._defect_lines.take()) is not None:
+            _tell_defect(self._log, error, also)
 
     def received(self) -> None:
         self._received.inc()
@@ -339,7 +340,7 @@ class RouterRecorder(RouterTelemetry):
         self._log.info("stopped", drained=drained, **balance)
 
     def defect(self, error: BaseException) -> None:
-        _tell_defect(self._log, error)
+        _tell_defect(self._log, error, {})
 
     def assigned(self, partitions: Collection[int], generation: int) -> None:
         self._log.info("assigned", partitions=sorted(partitions), generation=generation)
@@ -394,10 +395,10 @@ class RouterRecorder(RouterTelemetry):
         self._log.info("clock right", ahead_s=round(ahead_s, 3))
 
 
-def _tell_defect(log: "structlog.typing.FilteringBoundLogger", error: BaseException) -> None:
+def _tell_defect(log: "structlog.typing.FilteringBoundLogger", error: BaseException, also: Mapping[str, int]) -> None:
     # Places in the program, but not the error's own words: they may quote a message, and so a person.
     trace = "".join(traceback.format_tb(error.__traceback__))
-    log.error("defect", error=type(error).__name__, trace=trace)
+    log.error("defect", error=type(error).__name__, trace=trace, **also)
 
 
 def build_info(registry: CollectorRegistry) -> None:
@@ -434,7 +435,7 @@ def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "")
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     ending: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        [_harmless, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
         if text
         else [structlog.processors.format_exc_info, _event_first, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
@@ -468,6 +469,11 @@ class _Rationed(logging.Filter):
         if also:
             record.msg, record.args = f"{record.getMessage()} ({also['withheld']} lines withheld)", None
         return also is not None
+
+
+def _harmless(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """A device's name comes from outside. A trace is the program's own, and has lines."""
+    return {key: harmless(said) if isinstance(said, str) and key != "trace" else said for key, said in event.items()}
 
 
 def _event_first(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub import topics, view
+from hub.command import USAGE
 from hub.core.errors import Misconfigured, Unavailable
 from hub.lang import Text, chosen, progress, say
 from hub.running import on_stop, run_file
@@ -25,16 +26,18 @@ from hub.settings import HostPort, KafkaSettings, Settings
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 12.0
+LAST_WORDS_BYTES = 4096
 SECONDS_BETWEEN_MESSAGES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A part that runs: its name (also of its log and its run file) and its process."""
+    """A part that runs: its name (also of its log and its run file), its process, and where in the log this run begins."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    log_begins: int
 
 
 class Stopped(Exception):
@@ -44,8 +47,8 @@ class Stopped(Exception):
 def up(settings: Settings, *, seed: int, records: bool) -> int:
     """Starts everything, shows what arrives until SIGINT or SIGTERM, ends everything in order. Returns the exit code.
 
-    Raises Misconfigured (kafka.bootstrap names a cluster that is not ours to start), Unavailable (a part did not start or ended by
-    itself, with the last line it said) and what the topics raise.
+    Raises Misconfigured (kafka.bootstrap names a cluster that is not ours to start, or a part found itself misconfigured), Unavailable
+    (a part did not start or ended by itself), with the last line the part said, and what the topics raise.
     """
     port = _own_port(settings.kafka)
     stop = threading.Event()
@@ -118,6 +121,7 @@ def _begin(
     log.parent.mkdir(parents=True, exist_ok=True)
     # The broker speaks to the person itself: fetching Kafka the first time takes long.
     with log.open("ab") as file:
+        begins = file.tell()
         process = subprocess.Popen(
             command,
             env=os.environ | environment | {"GRIDHUB_END_WITH_PARENT": str(os.getpid())},
@@ -127,7 +131,7 @@ def _begin(
             # Ctrl-C reaches this process only, which ends the others in order.
             start_new_session=True,
         )
-    child = Child(name, process, log)
+    child = Child(name, process, log, begins)
     running.callback(_end, child)
     return child
 
@@ -141,14 +145,15 @@ def _end(child: Child) -> None:
             # Nothing acknowledged is lost by this: that is what every part promises of kill -9.
             child.process.kill()
             child.process.wait()
-    run_file(child.log.parent.parent, child.name).unlink(missing_ok=True)
+    data = child.log.parent.parent
+    if _said_ports(data, child):
+        run_file(data, child.name).unlink(missing_ok=True)
 
 
 def _ports(data: Path, child: Child, stop: threading.Event) -> dict[str, int]:
     """Waits until the child says where it serves."""
     # Fetching Kafka takes as long as the line makes it. `gridhub kafka` has a limit for each step and then ends with a sentence.
     deadline = math.inf if child.name == "kafka" else time.monotonic() + START_LIMIT_S
-    path = run_file(data, child.name)
     with (
         progress(f"Starting {child.name}", f"正在启动 {child.name}")
         if child.name != "kafka"
@@ -158,12 +163,8 @@ def _ports(data: Path, child: Child, stop: threading.Event) -> dict[str, int]:
             if stop.is_set():
                 raise Stopped
             _check([child])
-            with contextlib.suppress(FileNotFoundError):
-                said = json.loads(path.read_text(encoding="utf-8"))
-                # A file of an earlier run that was killed names another process.
-                if said["pid"] == child.process.pid:
-                    ports: dict[str, int] = said["ports"]
-                    return ports
+            if ports := _said_ports(data, child):
+                return ports
             stop.wait(0.05)
     raise Unavailable(
         str(
@@ -175,11 +176,22 @@ def _ports(data: Path, child: Child, stop: threading.Event) -> dict[str, int]:
     )
 
 
+def _said_ports(data: Path, child: Child) -> dict[str, int]:
+    """What the child's run file says; nothing where there is none, or one that is another process' or was cut off with the power."""
+    try:
+        said = json.loads(run_file(data, child.name).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    ports: dict[str, int] = said["ports"] if said["pid"] == child.process.pid else {}
+    return ports
+
+
 def _check(children: list[Child]) -> None:
     for child in children:
         code = child.process.poll()
         if code is not None:
-            raise Unavailable(str(_ended(child, code)))
+            failure = Misconfigured if code == USAGE else Unavailable
+            raise failure(str(_ended(child, code)))
 
 
 def _ended(child: Child, code: int) -> Text:
@@ -187,6 +199,8 @@ def _ended(child: Child, code: int) -> Text:
         # What it said last was before, and about something else.
         name = signal.Signals(-code).name
         return Text(f"{child.name} was killed by {name}", f"{child.name} 被 {name} 信号终止")
-    lines = child.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    with child.log.open("rb") as file:
+        file.seek(max(child.log_begins, child.log.stat().st_size - LAST_WORDS_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
     said = f": {lines[-1]}" if lines else ""
     return Text(f"{child.name} ended with code {code}{said}", f"{child.name} 已退出，代码 {code}{said}")

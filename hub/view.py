@@ -1,6 +1,5 @@
 """What arrives, a line a record, for a person at a terminal."""
 
-import re
 import shutil
 import sys
 import threading
@@ -13,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hub.core.errors import Rejected
 from hub.core.events import AirAlert, DeadLetter, Reading
 from hub.kafka_log import tail
-from hub.lang import Text, say
+from hub.lang import Text, harmless, say
 from hub.wire import Record, Wire
 
 TOPICS = ("readings", "alerts.air", "dead-letters")
@@ -40,8 +39,6 @@ DEVICE_COLUMNS = 19
 NO_LIMIT = 1_000_000
 # Where a number, rounded to so many decimals, still has three digits.
 DECIMALS_BELOW = ((2, 9.995), (1, 99.95))
-# What a terminal would take for a command: a device's name or a mark comes from outside.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 YELLOW, RED, PLAIN = "\033[33m", "\033[31m", "\033[0m"
 
 
@@ -62,7 +59,7 @@ def show(bootstrap: str, stop: threading.Event, *, records: bool, watch: Callabl
                     _show(wire.decode(arrived.value))
                 except Rejected as rejected:
                     # Somebody else's record on our topic: worth a line, not an end.
-                    print(f"{arrived.topic}: {rejected}", flush=True)
+                    print(harmless(f"{arrived.topic}: {rejected}"), flush=True)
         now = time.monotonic()
         if now - since >= SUMMARY_EVERY_S:
             _summary(counts, now - since)
@@ -72,7 +69,7 @@ def show(bootstrap: str, stop: threading.Event, *, records: bool, watch: Callabl
 
 def line(record: Record, columns: int) -> str:
     """One record in at most so many columns of a terminal; values that find no room are counted at the end (`+5`)."""
-    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", _line(record, columns))
+    return harmless(_line(record, columns))
 
 
 def _line(record: Record, columns: int) -> str:

@@ -37,6 +37,20 @@ sys.exit(exit_code("program", work))
 """
 
 
+SILENT = """
+import sys
+from hub.command import exit_code
+
+sys.exit(exit_code("program", lambda: 0))
+"""
+
+
+def test_a_closed_output_is_no_defect() -> None:
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", SILENT]
+    ran = subprocess.run(closed, stderr=subprocess.PIPE, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_reader_who_leaves_ends_the_program_without_a_word(stream: str) -> None:
     command = [sys.executable, "-c", TALKS.format(stream=stream)]

@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from hub.core.errors import Misconfigured
+from hub.running import announced
 
 ALLOW = """
 import resource
@@ -31,3 +35,12 @@ def test_open_files_are_allowed_or_the_limit_is_named(limits: str, soft: int) ->
     assert int(now) == soft
     assert bool(told) == (soft < 300), told
     assert all("this process may have 200" in sentence for sentence in told)
+
+
+def test_a_run_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("no folder", encoding="utf-8")
+    with (
+        pytest.raises(Misconfigured, match=r"^data: .*/run/air\.json cannot be written: File exists$"),
+        announced(tmp_path, "air", {}),
+    ):
+        pass

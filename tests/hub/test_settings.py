@@ -40,6 +40,12 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
     assert load(written(tmp_path, f'[kafka]\nbootstrap_file = "{tmp_path}/secret"\n')).kafka.bootstrap == "c:3"
 
 
+def test_a_secret_that_is_not_text_is_named_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xffsecret")
+    with pytest.raises(Misconfigured, match=f"^bootstrap_file: {tmp_path}/secret is not UTF-8$"):
+        load(written(tmp_path, f'[kafka]\nbootstrap_file = "{tmp_path}/secret"\n'))
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -53,6 +59,7 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
         ("[kafka]\nbootstrap = 'a:1,,b:2'\n", r"kafka\.bootstrap: '' is not HOST:PORT"),
         ("[kafka]\nbootstrap = ':9092'\n", r"kafka\.bootstrap: ':9092' lacks a host"),
         ("[kafka]\nbootstrap = 'a:1,b:65536'\n", r"kafka\.bootstrap.*65535"),
+        ("[kafka]\nbootstrap = '10.0..5:9092'\n", r"kafka\.bootstrap: '10\.0\.\.5' is not the name of a host"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -95,6 +102,9 @@ def test_several_brokers_may_be_named(tmp_path: Path) -> None:
         ("[kafka\n", "不是 TOML"),
         ("[kafka]\nbootstrap_file = '/no/such/file'\n", "bootstrap_file：无法读取 /no/such/file"),
         ("[kafka]\nbootstrap = 'a'\n", r"（或环境变量）：kafka\.bootstrap: 'a' 不是 HOST:PORT"),
+        ("[kafka]\nreplication = 0\n", r"kafka\.replication: 必须大于 0"),
+        ("[telemetry]\nformat = 'xml'\n", r"telemetry\.format: 只能是 'json', 'text' 或 ''"),
+        ("[kafka]\nbootstrp = 'a:1'\n", r"kafka\.bootstrp: 没有这个配置项"),
     ],
 )
 def test_a_mistake_is_told_in_the_language(

@@ -165,9 +165,11 @@ def test_ten_thousand_faults_are_a_few_lines_and_all_are_counted(
     for _ in range(10_000):
         recorder.dead_lettered(Reason.CRC, "")
         recorder.turned_away("192.0.2.1:5", "too many connections")
+        recorder.defect(ZeroDivisionError())
         logging.getLogger("kafka.net").warning("no broker at %s", "192.0.2.9")
     told = Counter(str(line["event"]) for line in lines(log))
-    assert told == {"dead letter": LINES, "connection refused": LINES, "no broker at 192.0.2.9": LIBRARY_LINES}
+    assert told.pop("no broker at 192.0.2.9") == LIBRARY_LINES
+    assert told == {"dead letter": LINES, "connection refused": LINES, "defect": LINES}
     now += LINES_WITHIN_S
     recorder.dead_lettered(Reason.CRC, "")
     logging.getLogger("kafka.net").warning("no broker at %s", "192.0.2.9")
@@ -229,3 +231,15 @@ def test_a_reader_that_says_nothing_holds_up_nobody() -> None:
         socket.create_connection(("127.0.0.1", server.server_port), timeout=5),
     ):
         assert get(server, "/live")[0] == 200
+
+
+def test_a_terminal_takes_no_commands_from_a_device() -> None:
+    stream = io.StringIO()
+    try:
+        log_to(stream, "text")
+        FeedRecorder("air").dead_lettered(Reason.UNKNOWN_DEVICE, "\x1b[2J\nZA-1\x9b")
+        logging.getLogger("library").warning("\x1b[2J")
+    finally:
+        log_to()
+    assert "\ufffd[2J\ufffdZA-1\ufffd" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()

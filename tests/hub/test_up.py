@@ -1,6 +1,7 @@
 """How `gridhub up` waits for its parts and tells of one that ended, without a broker."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -11,7 +12,8 @@ import pytest
 
 from hub import up
 from hub.__main__ import main
-from hub.core.errors import Unavailable
+from hub.core.errors import Misconfigured, Unavailable
+from hub.running import run_file
 from hub.up import Child
 from tests.brokers import until
 
@@ -25,6 +27,7 @@ with announced(pathlib.Path({data!r}), {name!r}, {{"port": 7}}):
 """
 SAYS_AND_WAITS = "import time; print('all is well', flush=True); time.sleep(60)"
 SAYS_AND_ENDS = "import sys; print('no room'); sys.exit(3)"
+ENDS = "import sys; sys.exit({})"
 
 
 @pytest.fixture
@@ -70,6 +73,40 @@ def test_a_part_that_ended_by_itself_is_explained_by_its_last_words(
     air.process.wait(10)
     with pytest.raises(Unavailable, match=r"^air ended with code 3: no room$"):
         up._check([air])
+
+
+def test_a_part_is_not_explained_by_an_earlier_run(running: contextlib.ExitStack, tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "air.log").write_text("a port was taken\n", encoding="utf-8")
+    air = begun(running, tmp_path, "air", ENDS.format(3))
+    air.process.wait(10)
+    with pytest.raises(Unavailable, match=r"^air ended with code 3$"):
+        up._check([air])
+    assert air.log.read_text() == "a port was taken\n"
+
+
+def test_a_part_that_is_misconfigured_makes_all_of_it_so(running: contextlib.ExitStack, tmp_path: Path) -> None:
+    air = begun(running, tmp_path, "air", ENDS.format(2))
+    air.process.wait(10)
+    with pytest.raises(Misconfigured, match=r"^air ended with code 2$"):
+        up._check([air])
+
+
+def test_the_run_file_of_another_start_stays(tmp_path: Path) -> None:
+    path = run_file(tmp_path, "air")
+    path.parent.mkdir()
+    path.write_text(f'{{"pid": {os.getpid()}, "ports": {{"hj212": 7}}}}', encoding="utf-8")
+    with contextlib.ExitStack() as running:
+        begun(running, tmp_path, "air", ENDS.format(2)).process.wait(10)
+    assert path.exists()
+
+
+def test_a_run_file_cut_off_with_the_power_is_waited_over(running: contextlib.ExitStack, tmp_path: Path) -> None:
+    path = run_file(tmp_path, "air")
+    path.parent.mkdir()
+    path.touch()
+    air = begun(running, tmp_path, "air", SERVES_LATE.format(data=str(tmp_path), name="air"))
+    assert up._ports(tmp_path, air, threading.Event()) == {"port": 7}
 
 
 @pytest.mark.parametrize("bootstrap", ["127.0.0.1:1,127.0.0.1:2", "10.0.0.5:9092"])

@@ -17,7 +17,7 @@ from kafka.admin import NewTopic
 from hub.connector import Fate, Outbox
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import Reading
-from hub.kafka_log import Full, Publisher
+from hub.kafka_log import Full, Publisher, tail
 from hub.wire import Wire
 from tests.brokers import Broker
 from tests.doubles import CuttableProxy, RememberingTelemetry
@@ -163,6 +163,21 @@ def test_a_broker_that_goes_while_it_is_asked_for_topics_is_unavailable(
     monkeypatch.setattr(KafkaProducer, "_wait_on_metadata", ask_nobody)
     with pytest.raises(Unavailable, match="has gone"):
         Publisher(broker.bootstrap, [topic], client_id="test", wait_s=1)
+
+
+def test_a_broker_that_goes_before_its_topics_are_followed_is_unavailable(
+    broker: Broker, topic: str, proxy: CuttableProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = KafkaConsumer.partitions_for_topic
+
+    def ask_nobody(consumer: KafkaConsumer, name: str) -> object:
+        proxy.cut()
+        return ask(consumer, name)
+
+    monkeypatch.setitem(KafkaConsumer.DEFAULT_CONFIG, "proxy_url", proxy.url)
+    monkeypatch.setattr(KafkaConsumer, "partitions_for_topic", ask_nobody)
+    with pytest.raises(Unavailable, match="has gone"):
+        next(tail(broker.bootstrap, [topic], threading.Event()))
 
 
 def test_a_missing_topic_needs_a_person(broker: Broker) -> None:

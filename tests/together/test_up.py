@@ -173,7 +173,7 @@ def test_a_taken_port_is_told_with_what_to_change(tmp_path: Path) -> None:
             timeout=30,
             check=False,
         )
-    assert ran.returncode == 3
+    assert ran.returncode == 2
     assert f"{address} / " in ran.stderr
     assert "GRIDHUB__KAFKA__BOOTSTRAP=127.0.0.1:N" in ran.stderr
 

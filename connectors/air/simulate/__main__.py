@@ -16,15 +16,14 @@ from connectors.air.simulate.log import Log
 from connectors.air.simulate.station import Clock, Station
 from connectors.air.simulate.upload import BEIJING
 from connectors.air.simulate.weather import Episodes, Weather, WholePeriods
+from hub.command import DONE, choose_language, exit_code
 from hub.core.errors import Misconfigured
-from hub.lang import Text, choose, say
+from hub.lang import Text, say
 from hub.registry import Device, load_devices
 from hub.running import on_stop
-from hub.settings import HostPort
-from hub.shipped import shipped
+from hub.settings import HostPort, load
 
 PROGRESS_S = 10.0
-EXIT_DONE, EXIT_USAGE = 0, 2
 
 
 def beijing_now() -> datetime:
@@ -129,7 +128,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add("--to", address, "127.0.0.1:9212", "HOST:PORT to send to", "目标地址 HOST:PORT")
     add("--devices", int, None, "how many of the register's stations (all)", "使用登记表中的站点数量（默认全部）")
-    add("--registry", Path, shipped("deploy/town") / "devices.csv", "another devices.csv", "另一份 devices.csv")
+    add("--config", Path, None, "settings (TOML), for the register", "配置文件（TOML），用于确定登记表")
+    add("--registry", Path, None, "a devices.csv (that of the settings)", "devices.csv（默认取自配置）")
     add("--seed", int, 1, "the same seed, the same content", "相同的种子产生相同的内容")
     add("--log", Path, os.devnull, "JSON lines of what was sent and answered", "收发记录（JSON 行）")
     add("--messages", int, None, "end after so many in all", "总共发送多少条后结束")
@@ -190,21 +190,23 @@ async def _run(options: argparse.Namespace, devices: Sequence[Device], log: Log)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    choose()
-    options = _parser().parse_args(arguments)
-    choose(options.lang)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    choose_language(words)
+    options = _parser().parse_args(words)
+    return exit_code("connectors.air.simulate", lambda: _simulate(options))
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    devices = _stations(options.registry or load(options.config).devices_csv, options.devices)
     try:
-        devices = _stations(options.registry, options.devices)
         file = options.log.open("w", encoding="utf-8")
-    except Misconfigured as error:
-        say(str(error), str(error))
-        return EXIT_USAGE
     except OSError as error:
-        say(f"--log {options.log}: {error.strerror}", f"--log {options.log}：{error.strerror}")
-        return EXIT_USAGE
+        raise Misconfigured(
+            str(Text(f"--log {options.log}: {error.strerror}", f"--log {options.log}：{error.strerror}"))
+        ) from None
     with file:
         asyncio.run(_run(options, devices, Log(file)))
-    return EXIT_DONE
+    return DONE
 
 
 if __name__ == "__main__":

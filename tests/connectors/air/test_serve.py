@@ -6,8 +6,11 @@ import errno
 import io
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -22,12 +25,13 @@ from hub.wire import Wire
 from tests.doubles import FakeLog, RememberingTelemetry, Sent
 
 HERE = HostPort(host="127.0.0.1", port=0)
+ROOT = Path(__file__).parents[3]
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
-def from_nobody(qn: int) -> bytes:
-    """A message that becomes a dead letter and is answered."""
-    return frame(b"QN=%d;ST=22;CN=2011;PW=1;MN=NOBODY;Flag=5;CP=&&a34004-Rtd=1&&" % qn)
+def from_nobody(qn: int, flag: int = 5) -> bytes:
+    """A message that becomes a dead letter and is answered, where Flag wants it."""
+    return frame(b"QN=%d;ST=22;CN=2011;PW=1;MN=NOBODY;Flag=%d;CP=&&a34004-Rtd=1&&" % (qn, flag))
 
 
 async def comes(true: Callable[[], bool], within_s: float = 5) -> None:
@@ -130,6 +134,107 @@ def test_a_station_that_takes_no_answers_is_cut_off() -> None:
         await stations.stop()
 
     asyncio.run(scenario())
+
+
+def test_what_was_read_is_kept_though_its_station_hears_no_answer() -> None:
+    async def scenario() -> None:
+        telemetry, log = RememberingTelemetry(), FakeLog()
+        stations = Stations(AirSettings(listen=HERE, max_pending_messages=4), {})
+        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 60), telemetry))["hj212"]
+        station = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+        station.sendall(b"".join(from_nobody(qn, flag=5 if qn < 3 else 4) for qn in range(100)))
+        await comes(lambda: len(log.sent) >= 5)
+        station.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        station.close()
+        for number in range(100):
+            await comes(lambda: len(log.sent) > number)  # noqa: B023 - awaited in the same turn
+            log.sent[number].done(None)
+        await comes(lambda: len(telemetry.named("disconnected")) == 1)
+        await stations.stop()
+
+    asyncio.run(scenario())
+
+
+def test_answers_that_nobody_reads_hold_no_socket_open() -> None:
+    heartbeat = frame(b"QN=1;ST=22;CN=9015;PW=1;MN=" + b"X" * 600 + b";Flag=5;CP=&&&&")
+
+    async def scenario() -> None:
+        telemetry = RememberingTelemetry()
+        outbox = Outbox("air", FakeLog(keeps=True), Wire.load(), telemetry, 5)
+        unsent: asyncio.Queue[int] = asyncio.Queue()
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            await Connection(AirSettings(idle_timeout_s=0.5), {}, outbox, telemetry).serve(reader, writer)
+            unsent.put_nowait(writer.transport.get_write_buffer_size())
+            writer.close()
+
+        async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+            with socket.socket() as station:
+                station.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                station.connect(server.sockets[0].getsockname())
+                station.sendall(heartbeat * 60)  # less than what asyncio would let wait, more than the system does
+                async with asyncio.timeout(10):
+                    assert await unsent.get() == 0
+        assert 0 < len(telemetry.named("answered")) < 60
+
+    asyncio.run(scenario())
+
+
+FLOODED = """
+import asyncio, contextlib, os, resource, socket
+
+from connectors.air.serve import OWN_FILES, Stations
+from connectors.air.settings import AirSettings
+from hub.connector import Outbox
+from hub.settings import HostPort
+from hub.wire import Wire
+from tests.doubles import FakeLog, RememberingTelemetry
+
+MOST = 20
+
+
+async def main():
+    telemetry, refused = RememberingTelemetry(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: refused.append(context))
+    stations = Stations(AirSettings(listen=HostPort(host="127.0.0.1", port=0), max_connections=MOST), {})
+    port = (await stations.start(Outbox("air", FakeLog(), Wire.load(), telemetry, 5), telemetry))["hj212"]
+    read, write = os.pipe()
+    if not os.fork():
+        os.read(read, 1)
+        knocking = []
+        for _ in range(600):
+            one = socket.socket()
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                one.connect(("127.0.0.1", port))
+            knocking.append(one)
+        os._exit(os.read(read, 1) != b"2")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MOST + OWN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    os.write(write, b"1")
+    async with asyncio.timeout(20):
+        while len(telemetry.named("turned_away")) < 300 and not refused:
+            await asyncio.sleep(0.01)
+    os.write(write, b"2")
+    os.wait()
+    await stations.stop()
+    print(len(telemetry.named("connected")), refused)
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_flood_of_connections_uses_up_no_more_files_than_were_asked_for() -> None:
+    ran = subprocess.run([sys.executable, "-c", FLOODED], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("20 []\n", "")
+
+
+def test_a_taken_port_is_named_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = HostPort(host="127.0.0.1", port=taken.getsockname()[1])
+        with pytest.raises(Misconfigured, match=f"^air.listen: {listen} cannot be used: Address already in use$"):
+            asyncio.run(Stations(AirSettings(listen=listen), {}).start(cast("Outbox", None), RememberingTelemetry()))
 
 
 def test_a_unit_nobody_knows_is_refused_at_the_start_and_names_its_device(tmp_path: Path) -> None:

@@ -551,7 +551,28 @@ def test_another_register_may_be_named(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_log_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "missing" / "log"
     assert main(["--log", str(log), "--lang", "en"]) == 2
-    assert capsys.readouterr().err == f"--log {log}: No such file or directory\n"
+    assert capsys.readouterr().err == f"connectors.air.simulate: --log {log}: No such file or directory\n"
+
+
+def test_the_register_is_that_of_the_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "hub.toml"
+    settings.write_text(f"[registry]\ndir = '{tmp_path}'\n", encoding="utf-8")
+    assert main(["--config", str(settings)]) == 2
+    assert f"{tmp_path}/devices.csv: cannot be read" in capsys.readouterr().err
+
+
+def test_the_language_counts_before_the_options_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--lang=zh", "--to", "nowhere"])
+    assert "用法：" in capsys.readouterr().err
+
+
+def test_a_defect_has_its_own_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("connectors.air.simulate.__main__.Tally", None)
+    assert main(["--messages", "0", "--log", str(tmp_path / "log"), "--interval", "0"]) == 70
+    assert "AttributeError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
