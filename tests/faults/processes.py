@@ -1,0 +1,320 @@
+"""Those who take part in a fault run, as processes that are killed and started again, and what can be seen of them from outside."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import TransactionState
+from kafka.errors import KafkaError
+
+from tests.brokers import Broker, until
+from tests.faults.checker import Balance, Message, Stored, Topics
+
+ROOT = Path(__file__).parents[2]
+READY_WITHIN_S = 30.0
+GROUP = "gridhub-router"
+UNKNOWN_COMMIT = 75
+
+
+class Served:
+    """A process of the hub, with what it says in one log for all of its lives."""
+
+    def __init__(self, name: str, command: list[str], data: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = data / f"{name}.log"
+        self.lives = 0
+        self.process: subprocess.Popen[bytes]
+        self._command = [sys.executable, "-m", *command]
+        self._run_file = data / "run" / f"{name}.json"
+        self._environment = {"GRIDHUB__DATA": str(data), "GRIDHUB__TELEMETRY__FORMAT": "json", **environment}
+
+    def start(self) -> None:
+        """Returns when it serves."""
+        self.begin()
+        until(lambda: self.ports() is not None, READY_WITHIN_S)
+
+    def begin(self) -> None:
+        """Starts it, and does not wait."""
+        self.begun = now_ms()
+        self.lives += 1
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, cwd=ROOT, env=os.environ | self._environment, stderr=log)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, within_s: float = 10) -> int:
+        """SIGTERM; its exit code."""
+        self.process.terminate()
+        return self.process.wait(within_s)
+
+    def ports(self) -> dict[str, int] | None:
+        """Where this life serves; None while it does not. Fails the test if it has ended."""
+        assert self.process.poll() is None, self.log.read_text(encoding="utf-8")[-2000:]
+        try:
+            told = json.loads(self._run_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None  # not yet
+        # A killed process leaves its file behind.
+        return dict(told["ports"]) if told["pid"] == self.process.pid else None
+
+    def get(self, path: str) -> str:
+        """The body of an answer of its metrics port; raises OSError, also for a status that is no success."""
+        ports = self.ports()
+        if ports is None:
+            raise ConnectionError("serves nothing yet")
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics']}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def is_ready(self) -> bool:
+        """What `/ready` says."""
+        try:
+            self.get("/ready")
+        except (OSError, urllib.error.HTTPError):
+            return False
+        return True
+
+    def told(self) -> list[dict[str, object]]:
+        """What it has logged, over all its lives. A line that a kill has torn is none."""
+        lines = []
+        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                lines.append(json.loads(line))
+        return [line for line in lines if isinstance(line, dict)]
+
+
+class Connector(Served):
+    """`python -m connectors air` on a port that stays the same from life to life."""
+
+    def __init__(self, data: Path, bootstrap: str) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        environment = {
+            "GRIDHUB__KAFKA__BOOTSTRAP": bootstrap,
+            "GRIDHUB__AIR__LISTEN": self.address,
+            "GRIDHUB__TELEMETRY__LISTEN": "127.0.0.1:0",
+        }
+        super().__init__("air", ["connectors", "air"], data, environment)
+
+    def balance(self) -> Balance:
+        """What the present life has counted, once every station has hung up and nothing is pending."""
+        return until(self._balance, READY_WITHIN_S)
+
+    def _balance(self) -> Balance | None:
+        numbers = dict(re.findall(r"^(gridhub_\w+(?:\{.*?\})?) (\S+)$", self.get("/metrics"), re.MULTILINE))
+        received = int(float(numbers['gridhub_messages_received_total{feed="air"}']))
+        fates = {
+            fate: int(float(numbers[f'gridhub_messages_total{{fate="{fate}",feed="air"}}']))
+            for fate in ("published", "dead-lettered", "spooled", "empty", "refused")
+        }
+        hung_up = float(numbers['gridhub_connections{feed="air"}']) == 0
+        return Balance(self.begun, received, fates) if hung_up and received == sum(fates.values()) else None
+
+
+class Router(Served):
+    """`gridhub router` on one slot."""
+
+    def __init__(self, slot: int, data: Path, bootstrap: str, rules: str, session_timeout_ms: int) -> None:
+        self.slot = slot
+        self.transactional_id = f"gridhub-router-{slot}"
+        environment = {
+            "GRIDHUB__KAFKA__BOOTSTRAP": bootstrap,
+            "GRIDHUB__RULES": rules,
+            "GRIDHUB__ROUTER__SESSION_TIMEOUT_MS": str(session_timeout_ms),
+            "GRIDHUB__TELEMETRY__LISTEN": "127.0.0.1:0",
+        }
+        super().__init__(f"router-{slot}", ["hub", "router", "--slot", str(slot)], data, environment)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """SIGSTOP for the body, then SIGCONT, unless it was killed meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
+class Transactions:
+    """What the broker knows of transactions."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._admin: KafkaAdminClient | None = None
+
+    def is_in_one(self, router: Router) -> bool:
+        """Whether this life of the router is inside one, as far as the broker can be asked: an earlier life may have left one open."""
+        try:
+            self._admin = self._admin or KafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=3000)
+            found = self._admin.describe_transactions([router.transactional_id])[router.transactional_id]
+        except (KafkaError, OSError):
+            self.close()  # the broker was killed: the next question goes over a new connection
+            return False
+        return bool(found.state is TransactionState.ONGOING and found.transaction_start_time_ms > router.begun)
+
+    def close(self) -> None:
+        if self._admin:
+            self._admin.close()
+        self._admin = None
+
+
+class Follower:
+    """A reader of committed records that is there from the beginning, through kills of the broker."""
+
+    def __init__(self, bootstrap: str, topics: Iterable[str]) -> None:
+        self._consumer = committed_reader(bootstrap)
+        self._partitions = partitions_of(self._consumer, topics)
+        self._consumer.assign(self._partitions)
+        self._consumer.seek_to_beginning(*self._partitions)
+        self._records: list[Stored] = []
+        self._enough = threading.Event()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._enough.set()
+        self._thread.join(10)
+        self._consumer.close(autocommit=False)
+
+    def settled(self) -> Topics:
+        """All that was seen by the time nothing more has come for a second: the writers have ended."""
+        count = -1
+        while count != len(self._records):
+            count = len(self._records)
+            time.sleep(1)
+        return self._view()
+
+    def seen(self, as_far_as: Topics, within_s: float) -> Topics:
+        """All that was seen, once it goes at least as far as the last records of another reader's view."""
+        last = {(each.topic, each.partition): each.offset for each in as_far_as.records}
+
+        def is_as_far() -> bool:
+            if self._failed:
+                raise AssertionError("the follower ended") from self._failed
+            mine = {(each.topic, each.partition): each.offset for each in [*self._records]}
+            return all(mine.get(lane, -1) >= offset for lane, offset in last.items())
+
+        until(is_as_far, within_s)
+        return self._view()
+
+    def _view(self) -> Topics:
+        return Topics(tuple(sorted([*self._records], key=lambda r: (r.topic, r.partition, r.offset))))
+
+    def _follow(self) -> None:
+        try:
+            while not self._enough.is_set():
+                for batch in self._consumer.poll(timeout_ms=200).values():
+                    self._records += map(stored, batch)
+        except BaseException as error:  # noqa: BLE001 - said by whoever asks what was seen
+            self._failed = error
+
+
+def stored(r: object) -> Stored:
+    """A consumer's record."""
+    return Stored(r.topic, r.partition, r.offset, r.timestamp, r.key, tuple(r.headers), r.value)  # type: ignore[attr-defined]
+
+
+def committed_reader(bootstrap: str, **more: object) -> KafkaConsumer:
+    """A consumer of committed records that belongs to nobody."""
+    settings = {
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "allow_auto_create_topics": False,
+        "auto_offset_reset": "earliest",
+        "max_poll_records": 5000,
+    }
+    return KafkaConsumer(bootstrap_servers=bootstrap, **settings | more)
+
+
+def partitions_of(consumer: KafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+    """Every partition of the topics."""
+    return [
+        TopicPartition(topic, number) for topic in topics for number in sorted(consumer.partitions_for_topic(topic))
+    ]
+
+
+def unread(bootstrap: str, topics: Iterable[str]) -> int:
+    """How many records of the topics the routers have not committed."""
+    consumer = committed_reader(bootstrap, group_id=GROUP)
+    try:
+        partitions = partitions_of(consumer, topics)
+        ends = consumer.end_offsets(partitions)
+        return sum(max(0, int(ends[each]) - int(consumer.committed(each) or 0)) for each in partitions)
+    finally:
+        consumer.close(autocommit=False)
+
+
+class Watch:
+    """Follows the stations' log while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._torn = b""
+        self._messages: dict[tuple[str, int], Message] = {}
+        self._waiting: set[tuple[str, int]] = set()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def look(self) -> tuple[int, int]:
+        """How many messages have been sent for the first time, and how many wait for an answer now."""
+        *lines, self._torn = (self._torn + self._file.read()).split(b"\n")
+        for line in map(json.loads, lines):
+            name = line["device"], line.get("n", 0)
+            if line["what"] == "sent":
+                raw = bytes.fromhex(line["raw"])
+                message = self._messages.setdefault(name, Message(*name, line["expect"], line["trouble"], raw))
+                if message.owed_answer:
+                    self._waiting.add(name)
+            elif line["what"] == "answered":
+                self._waiting.discard(name)
+        return len(self._messages), len(self._waiting)
+
+
+@contextmanager
+def simulated(address: str, log: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """The stations, as a process that does not outlive the context."""
+    command = [sys.executable, "-m", "connectors.air.simulate", "--to", address, "--log", str(log)]
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    process = subprocess.Popen([*command, *words], cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def make_topics(broker: Broker) -> None:
+    """`gridhub topics create`."""
+    subprocess.run(
+        [sys.executable, "-m", "hub", "topics", "create"],
+        cwd=ROOT,
+        env=os.environ | {"GRIDHUB__KAFKA__BOOTSTRAP": broker.bootstrap},
+        stdout=subprocess.DEVNULL,
+        timeout=READY_WITHIN_S,
+        check=True,
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
