@@ -163,6 +163,7 @@ class Router:
         polled = member.poll(0 if self._rebuild else POLL_S)
         if polled.moved:
             assignment = member.assignment()
+            self._joined = assignment is not None
             if assignment is not None:
                 self._assigned(member, assignment)
             return
@@ -227,9 +228,6 @@ class Router:
             self._rebuild.close()
             self._rebuild = None
         generation = self._place.generation
-        self._joined = assignment.generation > 0
-        if not assignment.partitions and assignment.generation <= generation:
-            return  # in the middle of a rebalance: what is here may come back with the next generation
         # A member of both generations, with none between them, was the only owner of what it has in both.
         mine = {} if assignment.lost or assignment.generation != generation + 1 else self._partitions
         self._telemetry.given_away(self._partitions.keys() - assignment.partitions)

@@ -8,8 +8,8 @@ The rules it keeps, each for a fault of kafka-python 3.0.12 that was seen (lette
 - D: commit, abort and sending offsets wait without limit. A watchdog ends the process; abort is never called.
 - F: closing leaves the transaction open. `init_transactions` of a new producer aborts it: at once after a failure, at the next start
   after a kill.
-- J: a rebalance goes on behind a poll that has returned. The group's state is taken together with the records, and both are dropped when
-  anything has changed meanwhile.
+- J: a rebalance goes on behind a poll that has returned, and a membership is lost behind one that waits. The group's state is taken
+  together with the records, both are dropped when anything has changed meanwhile, and nothing is ours until a join has come to its end.
 
 Whatever fails before `commit_transaction()` is called has not happened. Whatever fails in it is not known to have: the process ends, and
 the next one begins from what Kafka has (KIP-98, KIP-447).
@@ -52,6 +52,7 @@ ASK_WITHIN_S = 10.0
 FETCH_WAIT_MS = 100
 STABLE_WITHIN_MS = 500
 LIFE_SIGNS = "life-signs"
+NO_GENERATION = -1
 
 Records = Mapping[int, list[Arrived]]
 
@@ -245,14 +246,19 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self) -> None:
         self.changes = 0
         self.losses = 0
+        self.joined = False
+        """The last join has come to its end, and no other has begun."""
 
     def on_partitions_revoked(self, _revoked: object) -> None:
+        self.joined = False
         self.changes += 1
 
     def on_partitions_assigned(self, _assigned: object) -> None:
+        self.joined = True
         self.changes += 1
 
     def on_partitions_lost(self, _lost: object) -> None:
+        self.joined = False
         self.losses += 1
         self.changes += 1
 
@@ -267,6 +273,7 @@ class Member:
         self._topics = tuple(topics)
         self._listener = _Listener()
         self._seen_changes = self._seen_losses = 0
+        self._generation = NO_GENERATION
         session_ms = settings.router.session_timeout_ms
         self._consumer = _consumer(
             settings,
@@ -288,7 +295,9 @@ class Member:
             group = self._consumer.group_metadata()
         except KafkaError as error:
             raise Unavailable(str(error)) from error
-        if self._listener.changes != self._seen_changes:
+        # A heartbeat that says the membership is lost takes the generation at once and tells the listener later. Without a generation the
+        # broker takes offsets from anyone.
+        if self._listener.changes != self._seen_changes or group.generation_id != self._generation:
             return Polled({}, group, moved=True)
         records: dict[int, list[Arrived]] = {}
         for one in batches.values():
@@ -302,12 +311,13 @@ class Member:
         owned = self._consumer.assignment()
         generation = self._consumer.group_metadata().generation_id
         numbers = {topic: frozenset(one.partition for one in owned if one.topic == topic) for topic in self._topics}
-        if changes != self._listener.changes:
+        # While a join is under way, what we had is still told beside a generation that may be the new one.
+        if not self._listener.joined or changes != self._listener.changes or generation == NO_GENERATION:
             return None
         if len(set(numbers.values())) > 1:
             raise Torn(f"the partitions of the inputs differ: { {topic: sorted(n) for topic, n in numbers.items()} }")
         lost, self._seen_losses = losses != self._seen_losses, losses
-        self._seen_changes = changes
+        self._seen_changes, self._generation = changes, generation
         return Assignment(next(iter(numbers.values())), generation, lost)
 
     def committed(self, partition: int) -> dict[str, int] | None:
