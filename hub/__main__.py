@@ -60,10 +60,17 @@ def _parser() -> argparse.ArgumentParser:
         _up,
     )
     up.add_argument("--data", type=Path, metavar="DIR", help=str(_DATA))
-    up.add_argument("--until-tickets", type=int, metavar="N", help=str(_UNTIL))
+    up.add_argument("--until-tickets", type=_some, metavar="N", help=str(_UNTIL))
     up.add_argument("--within", type=float, metavar="S", default=180.0, help=str(_WITHIN))
     up.add_argument("--seed", type=int, metavar="N", default=1, help=str(_SEED))
     up.add_argument("--no-view", action="store_true", help=str(_NO_VIEW))
+
+    top = command(
+        "top",
+        Text("what runs here, and which tickets there are", "实时查看运行状态和工单"),
+        _top,
+    )
+    top.add_argument("--data", type=Path, metavar="DIR", help=str(_TOP_DATA))
 
     kafka = command("kafka", Text("the embedded broker by itself", "仅运行内置的 Kafka"), _kafka)
     kafka.add_argument("--data", type=Path, metavar="DIR", help=str(_DATA))
@@ -107,19 +114,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(options: argparse.Namespace, settings: Settings) -> int:
-    from hub.up import up
+    from hub.up import Wish, up
 
-    if options.until_tickets is not None:
-        raise Misconfigured(
-            str(
-                Text(
-                    "--until-tickets needs the router, which this version does not have yet",
-                    "此版本尚无路由器，不支持 --until-tickets",
-                )
-            )
-        )
     settings = settings.model_copy(update={"data": _made(options.data or settings.data)})
-    return up(settings, seed=options.seed, records=not options.no_view)
+    wish = Wish(
+        seed=options.seed,
+        view=not options.no_view,
+        as_json=options.json,
+        until_tickets=options.until_tickets,
+        within_s=options.within,
+    )
+    return up(settings, wish)
+
+
+def _top(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.top import top
+
+    return top(settings.model_copy(update={"data": options.data or settings.data}), as_json=options.json)
 
 
 def _kafka(options: argparse.Namespace, settings: Settings) -> int:
@@ -137,6 +148,12 @@ def _router(options: argparse.Namespace, settings: Settings) -> int:
 def _slot(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise argparse.ArgumentTypeError(str(Text(f"{text!r} is not a number from 0", f"{text!r} 不是从 0 开始的整数")))
+    return int(text)
+
+
+def _some(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(str(Text(f"{text!r} is not a number from 1", f"{text!r} 不是从 1 开始的整数")))
     return int(text)
 
 
@@ -209,10 +226,13 @@ _VERSION = Text("show the version and exit", "显示版本号并退出")
 _LANG = Text("language of what is said; else LANG", "界面语言；默认取自 LANG")
 _JSON = Text("results as JSON", "以 JSON 输出结果")
 _DATA = Text("folder for the data; a later start continues on it", "数据文件夹；再次启动时继续使用其中的数据")
+_TOP_DATA = Text("folder in which the processes say where they serve", "各进程登记服务端口的数据文件夹")
 _UNTIL = Text("end with a summary after N tickets", "开出 N 张工单后输出汇总并结束")
-_WITHIN = Text("give up after so many seconds (exit code 4)", "超过该秒数仍未完成则放弃（退出码 4）")
+_WITHIN = Text(
+    "give up waiting for N tickets after so many seconds (exit code 4)", "等待 N 张工单超过该秒数则放弃（退出码 4）"
+)
 _SEED = Text("random seed of the simulated stations", "模拟站点的随机种子")
-_NO_VIEW = Text("a line every ten seconds instead of every record", "每十秒输出一行汇总，而不是逐条显示")
+_NO_VIEW = Text("only a line every ten seconds", "每十秒只输出一行汇总")
 _NODES = Text("brokers; this version runs one", "节点数；此版本只运行一个节点")
 _SLOT = Text(
     "which router it is, from 0; each slot runs once, and keeps its number from start to start",

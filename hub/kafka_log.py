@@ -16,7 +16,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ METADATA_EVERY_S = 5.0
 SILENCE_S = 15.0
 REPLACE_WAIT_S = 5.0
 SENDER_END_S = 2.0
+ASK_WITHIN_MS = 5000
 
 Done = Callable[[Exception | None], None]
 
@@ -216,14 +217,7 @@ class Publisher:
                 # Only a broker that has answered since can have left the topic out.
                 if self._heard < asked:
                     raise Unavailable(f"the broker at {self._bootstrap} has gone: {error}") from None
-                raise Misconfigured(
-                    str(
-                        Text(
-                            f"the topic {topic} does not exist at {self._bootstrap}: run gridhub topics create",
-                            f"{self._bootstrap} 上没有主题 {topic}：请运行 gridhub topics create",
-                        )
-                    )
-                ) from None
+                raise Misconfigured(str(_missing(topic, self._bootstrap))) from None
         producer.config["max_block_ms"] = 0
         self._heard = time.monotonic()
         return producer
@@ -234,44 +228,109 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A record as it lies on a topic."""
+    """A record as it lies on a topic. `new`: it was not there yet when the reading began."""
 
     topic: str
     value: bytes
+    new: bool
 
 
-def tail(bootstrap: str, topics: Collection[str], stop: threading.Event) -> Iterator[list[Arrived]]:
-    """What arrives on `topics` from now on, committed records only, until `stop`; an empty list now and then when nothing does.
+class Tail:
+    """What lies on topics and what arrives there, committed records only, in no group."""
 
-    Raises Unavailable when no broker answers at the start, or only for a moment.
-    """
-    try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="latest",
-            isolation_level="read_committed",
-            allow_auto_create_topics=False,
-        )
-    except KafkaError as error:
-        raise Unavailable(
-            str(Text(f"no broker answers at {bootstrap}: {error}", f"{bootstrap} 无 Kafka 响应：{error}"))
-        ) from None
-    try:
+    def __init__(self, bootstrap: str, topics: Mapping[str, int | None]) -> None:
+        """Connects, and fixes where each topic ends now. `topics`: how many of the last records of each partition come first; None: all.
+
+        Raises Unavailable (no broker answers) or Misconfigured (a topic is missing).
+        """
+        self._bootstrap = bootstrap
         try:
-            consumer.assign(
-                [TopicPartition(topic, number) for topic in topics for number in consumer.partitions_for_topic(topic)]
+            self._consumer: Any = KafkaConsumer(
+                bootstrap_servers=bootstrap,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+                bootstrap_timeout_ms=ASK_WITHIN_MS,
+                reconnect_backoff_max_ms=1000,
             )
         except KafkaError as error:
-            raise Unavailable(
-                str(Text(f"the broker at {bootstrap} has gone: {error}", f"{bootstrap} 上的 Kafka 已断开：{error}"))
-            ) from None
-        while not stop.is_set():
-            batch = consumer.poll(timeout_ms=500)
-            yield [Arrived(record.topic, record.value) for records in batch.values() for record in records]
-    finally:
-        consumer.close()
+            raise Unavailable(_no_answer(bootstrap, error)) from None
+        try:
+            self._assign(topics)
+        except KafkaError as error:
+            self.close()
+            raise Unavailable(_no_answer(bootstrap, error)) from None
+        except Misconfigured:
+            self.close()
+            raise
+
+    def read(self, wait_s: float = 0.5) -> list[Arrived]:
+        """What has come, in order per partition; empty when nothing did for `wait_s`. Raises Unavailable, and may be called again."""
+        try:
+            batches = self._consumer.poll(timeout_ms=int(wait_s * 1000))
+        except KafkaError as error:
+            raise Unavailable(str(error)) from None
+        return [
+            Arrived(place.topic, record.value, record.offset >= self._ends[place])
+            for place, records in batches.items()
+            for record in records
+            if record.value is not None
+        ]
+
+    def complete(self) -> bool:
+        """Whether all that was there at the beginning has been read. Raises Unavailable."""
+        try:
+            return all(
+                self._consumer.position(place, timeout_ms=ASK_WITHIN_MS) >= end for place, end in self._ends.items()
+            )
+        except KafkaError as error:
+            raise Unavailable(str(error)) from None
+
+    def ask(self) -> None:
+        """Raises Unavailable when no broker answers: reading does not tell."""
+        place = next(iter(self._ends))
+        try:
+            self._consumer.end_offsets([place], timeout_ms=ASK_WITHIN_MS)
+        except KafkaError as error:
+            raise Unavailable(_no_answer(self._bootstrap, error)) from None
+
+    def close(self) -> None:
+        """Ends reading."""
+        with contextlib.suppress(KafkaError):
+            self._consumer.close(autocommit=False)
+
+    def _assign(self, topics: Mapping[str, int | None]) -> None:
+        places = []
+        for topic in topics:
+            numbers = self._consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise Misconfigured(str(_missing(topic, self._bootstrap)))
+            places += [TopicPartition(topic, number) for number in sorted(numbers)]
+        self._consumer.assign(places)
+        self._ends = self._consumer.end_offsets(places, timeout_ms=ASK_WITHIN_MS)
+        begins = self._consumer.beginning_offsets(places, timeout_ms=ASK_WITHIN_MS)
+        for place in places:
+            last = topics[place.topic]
+            first = begins[place] if last is None else max(begins[place], self._ends[place] - last)
+            self._consumer.seek(place, first)
+
+
+def _no_answer(bootstrap: str, error: KafkaError) -> str:
+    return str(
+        Text(
+            f"no broker answers at {bootstrap} ({type(error).__name__})",
+            f"{bootstrap} 无 Kafka 响应（{type(error).__name__}）",
+        )
+    )
+
+
+def _missing(topic: str, bootstrap: str) -> Text:
+    return Text(
+        f"the topic {topic} does not exist at {bootstrap}: run gridhub topics create",
+        f"{bootstrap} 上没有主题 {topic}：请运行 gridhub topics create",
+    )
 
 
 class Full(Unavailable):

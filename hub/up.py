@@ -1,7 +1,8 @@
 """`gridhub up`: the whole hub on one machine, each part a process of its own, for a first look and for a laptop.
 
-Order: broker, topics, schema routes, connector, simulated stations, view; the end goes the other way round. Children are told to end
-with this process, so that no orphan stays behind even when it is killed.
+Order: broker, topics, schema routes, router, connector, simulated stations, view; the end goes the other way round. Children are told to
+end with this process, so that no orphan stays behind even when it is killed. Rules that watch means of an hour watch means of ten seconds
+here, unless the configuration says otherwise: nobody waits an hour for a first ticket.
 """
 
 import contextlib
@@ -13,62 +14,153 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub import topics, view
-from hub.command import USAGE
+from hub import topics
+from hub.command import DONE, PASSED, UNAVAILABLE, UNKNOWN_OUTCOME, USAGE
 from hub.core.errors import Misconfigured, Unavailable
+from hub.kafka_log import Tail
 from hub.lang import Text, chosen, progress, say
 from hub.running import on_stop, run_file
-from hub.settings import HostPort, KafkaSettings, Settings
+from hub.settings import HostPort, KafkaSettings, RuleSettings, Settings
+from hub.top import TOPICS, Manner, Sources, manner, show
+from hub.view import Picture
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 12.0
 LAST_WORDS_BYTES = 4096
 SECONDS_BETWEEN_MESSAGES = 5
+DEMO_PERIOD_S, DEMO_WAIT_S = 10, 3
+HOUR_S = 3600
+# A router that says it must be started again is, so often in a row; once it has worked for a while, the row is over.
+AGAIN_AFTER = frozenset({UNAVAILABLE, UNKNOWN_OUTCOME})
+AGAIN_AT_MOST, AGAIN_AFTER_S, STEADY_S = 3, 1.0, 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Child:
-    """A part that runs: its name (also of its log and its run file), its process, and where in the log this run begins."""
+    """A part that runs: its name (also of its log and its run file), its process, what starts it
+    again, and where in the log this run begins.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    again_after: Collection[int]
+    began: float
     log_begins: int
+    again_at: float | None = None
+    again: int = 0
 
 
 class Stopped(Exception):
-    """A person ended the start before it was complete."""
+    """A person or a time limit ended the start before it was complete."""
 
 
-def up(settings: Settings, *, seed: int, records: bool) -> int:
-    """Starts everything, shows what arrives until SIGINT or SIGTERM, ends everything in order. Returns the exit code.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a person wants of a run. `until_tickets` None: until a signal, or `q`; else at most `within_s` seconds."""
+
+    seed: int = 1
+    view: bool = True
+    as_json: bool = False
+    until_tickets: int | None = None
+    within_s: float = 180.0
+
+
+def up(settings: Settings, wish: Wish) -> int:
+    """Starts everything, shows what happens until it is enough, ends everything in order, sums up. Returns the exit code.
 
     Raises Misconfigured (kafka.bootstrap names a cluster that is not ours to start, or a part found itself misconfigured), Unavailable
     (a part did not start or ended by itself), with the last line the part said, and what the topics raise.
     """
+    began = time.monotonic()
     port = _own_port(settings.kafka)
-    stop = threading.Event()
+    stop, late = threading.Event(), threading.Event()
     on_stop(stop.set)
-    data = settings.data.resolve()
+    last: Picture | None = None
     with contextlib.ExitStack() as running:
+        if wish.until_tickets is not None:
+            running.enter_context(_limit(wish.within_s, late, stop))
         try:
-            bootstrap, children = _start(running, settings, data, port, seed, stop)
+            sources, children = _start(running, settings, settings.data.resolve(), port, wish.seed, stop)
             say("Everything runs; Ctrl-C ends it.", "全部就绪；按 Ctrl-C 结束。")
-            view.show(bootstrap, stop, records=records, watch=lambda: _check(children))
+            if demo_rules(settings.rules) != settings.rules:
+                say(
+                    f"Demo: an hour of the rules lasts {DEMO_PERIOD_S} s.",
+                    f"演示：规则中的一小时缩短为 {DEMO_PERIOD_S} 秒。",
+                )
+
+            def enough() -> bool:
+                for line in _check(children):
+                    sources.note(str(line))
+                return wish.until_tickets is not None and sources.opened() >= wish.until_tickets
+
+            show(sources, stop, manner() if wish.view and not wish.as_json else Manner.SUMMARIES, enough)
+            say("Ending ...", "正在结束……")
+            _end(children[-1])  # the stations first, so that what they sent has its answer
+            sources.look()
+            last = sources.picture()
         except Stopped:
-            pass
-        say("Ending ...", "正在结束……")
+            say("Ending ...", "正在结束……")
     say(f"Ended; the data stays in {settings.data}.", f"已结束；数据保留在 {settings.data}。")
-    return 0
+    if last:
+        _sum_up(last, time.monotonic() - began, as_json=wish.as_json)
+    if late.is_set() and (last is None or last.opened_now < (wish.until_tickets or 0)):
+        opened, wanted, within = last.opened_now if last else 0, wish.until_tickets, wish.within_s
+        say(
+            f"gridhub: {opened} of {wanted} tickets were opened within {within:g} s (--within)",
+            f"gridhub：{within:g} 秒内（--within）只开出 {opened} 张工单，未达到 {wanted} 张",
+        )
+        return PASSED
+    return DONE
+
+
+@contextlib.contextmanager
+def _limit(seconds: float, late: threading.Event, stop: threading.Event) -> Iterator[None]:
+    def passed() -> None:
+        late.set()
+        stop.set()
+
+    timer = threading.Timer(seconds, passed)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _sum_up(picture: Picture, seconds: float, *, as_json: bool) -> None:
+    numbers = {
+        "opened": picture.opened_now,
+        "cleared": picture.cleared_now,
+        "open": picture.open_count,
+        "received": picture.received,
+        "answered": picture.answered,
+        "dead_letters": picture.dead_letters,
+        "seconds": round(seconds, 1),
+    }
+    if as_json:
+        print(json.dumps(numbers))
+        return
+    letters = "letter" if picture.dead_letters == 1 else "letters"
+    said = Text(
+        "Tickets: {opened} opened, {cleared} cleared, {open} still open. Messages: {received} received, {answered} answered,"
+        f" {{dead_letters}} dead {letters}. {{seconds:.0f}} s.",
+        "工单：新开 {opened}，解除 {cleared}，未解除 {open}。报文：收到 {received}，应答 {answered}，死信 {dead_letters}。"
+        "用时 {seconds:.0f} 秒。",
+    )
+    print(str(said).format(**numbers))
 
 
 def _start(
     running: contextlib.ExitStack, settings: Settings, data: Path, port: int, seed: int, stop: threading.Event
-) -> tuple[str, list[Child]]:
+) -> tuple[Sources, list[Child]]:
     manner = ["--lang", chosen(), "--config", settings.source]
     gridhub = [sys.executable, "-m", "hub", *manner]
     environment = {"GRIDHUB__DATA": str(data)}
@@ -79,23 +171,43 @@ def _start(
 
     with progress("Making the topics", "正在创建主题"):
         topics.create(settings.kafka.model_copy(update={"bootstrap": bootstrap}))
+    # Before the router: every ticket that it opens is one of this run.
+    tail = Tail(bootstrap, TOPICS)
     schemas = _begin(running, data, "schemas", [*gridhub, "schemas", "serve"], environment)
-    _ports(data, schemas, stop)
+    rules = demo_rules(settings.rules)
+    router = _begin(
+        running,
+        data,
+        "router-0",
+        [*gridhub, "router", "--slot", "0"],
+        environment | {"GRIDHUB__RULES": as_json(rules)},
+        again_after=AGAIN_AFTER,
+    )
     air = _begin(running, data, "air", [sys.executable, "-m", "connectors", "air", *manner], environment)
+    for part in (schemas, router, air):
+        _ports(data, part, stop)
     hj212 = _ports(data, air, stop)["hj212"]
-    stations = [sys.executable, "-m", "connectors.air.simulate", "--to", f"127.0.0.1:{hj212}"]
-    options = [
-        "--lang",
-        chosen(),
-        "--seed",
-        str(seed),
-        "--interval",
-        str(SECONDS_BETWEEN_MESSAGES),
-        "--registry",
-        str(settings.devices_csv),
-    ]
-    simulated = _begin(running, data, "stations", [*stations, *options], environment)
-    return bootstrap, [kafka, schemas, air, simulated]
+    stations = [sys.executable, "-m", "connectors.air.simulate", "--to", f"127.0.0.1:{hj212}", "--lang", chosen()]
+    options = {"--seed": seed, "--interval": SECONDS_BETWEEN_MESSAGES, "--registry": settings.devices_csv}
+    if periods := [rule.period for rule in rules if rule.factor]:
+        options["--period"] = max(periods)
+    words = [str(word) for option in options.items() for word in option]
+    simulated = _begin(running, data, "stations", [*stations, *words], environment)
+    demo = Text(f"demo: 1 h = {DEMO_PERIOD_S} s", f"演示：1 小时 = {DEMO_PERIOD_S} 秒")
+    title = "" if rules == settings.rules else str(demo)
+    sources = Sources(settings, bootstrap, data=data, title=title, tail=tail)
+    return running.enter_context(sources), [kafka, schemas, router, air, simulated]
+
+
+def demo_rules(rules: Sequence[RuleSettings]) -> tuple[RuleSettings, ...]:
+    """The same rules, with means over ten seconds where they are over an hour."""
+    short = {"period": DEMO_PERIOD_S, "wait": float(DEMO_WAIT_S), "realtime": float(SECONDS_BETWEEN_MESSAGES)}
+    return tuple(rule.model_copy(update=short) if rule.factor and rule.period == HOUR_S else rule for rule in rules)
+
+
+def as_json(rules: Sequence[RuleSettings]) -> str:
+    """Rules as the environment takes them."""
+    return json.dumps([rule.model_dump(by_alias=True, exclude_none=True) for rule in rules])
 
 
 def _own_port(kafka: KafkaSettings) -> int:
@@ -115,25 +227,35 @@ def _own_port(kafka: KafkaSettings) -> int:
 
 
 def _begin(
-    running: contextlib.ExitStack, data: Path, name: str, command: list[str], environment: Mapping[str, str]
+    running: contextlib.ExitStack,
+    data: Path,
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    again_after: Collection[int] = (),
 ) -> Child:
     log = data / "log" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    # The broker speaks to the person itself: fetching Kafka the first time takes long.
+    log_begins = log.stat().st_size if log.exists() else 0
+    process = _process(command, environment, log)
+    child = Child(name, process, log, command, environment, again_after, time.monotonic(), log_begins)
+    running.callback(_end, child)
+    return child
+
+
+def _process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    # Not to the terminal: a part that speaks later would spoil the screen.
     with log.open("ab") as file:
-        begins = file.tell()
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             env=os.environ | environment | {"GRIDHUB_END_WITH_PARENT": str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=file,
-            stderr=None if name == "kafka" else file,
+            stderr=file,
             # Ctrl-C reaches this process only, which ends the others in order.
             start_new_session=True,
         )
-    child = Child(name, process, log, begins)
-    running.callback(_end, child)
-    return child
 
 
 def _end(child: Child) -> None:
@@ -152,20 +274,37 @@ def _end(child: Child) -> None:
 
 def _ports(data: Path, child: Child, stop: threading.Event) -> dict[str, int]:
     """Waits until the child says where it serves."""
-    # Fetching Kafka takes as long as the line makes it. `gridhub kafka` has a limit for each step and then ends with a sentence.
-    deadline = math.inf if child.name == "kafka" else time.monotonic() + START_LIMIT_S
-    with (
-        progress(f"Starting {child.name}", f"正在启动 {child.name}")
-        if child.name != "kafka"
-        else contextlib.nullcontext()
-    ):
-        while time.monotonic() < deadline:
-            if stop.is_set():
-                raise Stopped
-            _check([child])
-            if ports := _said_ports(data, child):
-                return ports
-            stop.wait(0.05)
+    if child.name == "kafka":
+        # Fetching Kafka takes as long as the line makes it. `gridhub kafka` has a limit for each step and tells how far it is.
+        return _served(data, child, stop, math.inf, lambda: _relay(child))
+    with progress(f"Starting {child.name}", f"正在启动 {child.name}"):
+        return _served(data, child, stop, time.monotonic() + START_LIMIT_S, lambda: None)
+
+
+def _relay(child: Child) -> None:
+    """Says what the child has said since the last time, which then are no longer its last words."""
+    with child.log.open("rb") as file:
+        file.seek(child.log_begins)
+        for line in file:
+            if line.endswith(b"\n"):
+                text = line.decode(errors="replace").rstrip()
+                say(text, text)
+                child.log_begins += len(line)
+
+
+def _served(
+    data: Path, child: Child, stop: threading.Event, deadline: float, each: Callable[[], None]
+) -> dict[str, int]:
+    ports: dict[str, int] = {}
+    while not ports and time.monotonic() < deadline:
+        if stop.is_set():
+            raise Stopped
+        _check([child])
+        ports = _said_ports(data, child)
+        stop.wait(0.05)
+        each()
+    if ports:
+        return ports
     raise Unavailable(
         str(
             Text(
@@ -186,12 +325,31 @@ def _said_ports(data: Path, child: Child) -> dict[str, int]:
     return ports
 
 
-def _check(children: list[Child]) -> None:
+def _check(children: Sequence[Child]) -> list[Text]:
+    """Raises Unavailable or Misconfigured when a part has ended; one that may be started again is, and what is said of that is returned."""
+    told = []
     for child in children:
         code = child.process.poll()
-        if code is not None:
-            failure = Misconfigured if code == USAGE else Unavailable
-            raise failure(str(_ended(child, code)))
+        if code is None:
+            continue
+        now = time.monotonic()
+        if child.again_at is None:
+            if now - child.began > STEADY_S:
+                child.again = 0
+            if code not in child.again_after or child.again >= AGAIN_AT_MOST:
+                failure = Misconfigured if code == USAGE else Unavailable
+                raise failure(str(_ended(child, code)))
+            child.again += 1
+            child.again_at = now + AGAIN_AFTER_S
+            why = _ended(child, code)
+            told.append(Text(f"{why.en}; it is started again", f"{why.zh}；正在重新启动"))
+        elif now >= child.again_at:
+            child.process, child.began, child.again_at = (
+                _process(child.command, child.environment, child.log),
+                now,
+                None,
+            )
+    return told
 
 
 def _ended(child: Child, code: int) -> Text:

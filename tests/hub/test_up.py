@@ -1,4 +1,4 @@
-"""How `gridhub up` waits for its parts and tells of one that ended, without a broker."""
+"""How `gridhub up` waits for its parts, tells of one that ended or starts it again, and shortens rules; without a broker."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ from hub import up
 from hub.__main__ import main
 from hub.core.errors import Misconfigured, Unavailable
 from hub.running import run_file
+from hub.settings import DEFAULT_RULES, RuleSettings, load
 from hub.up import Child
 from tests.brokers import until
 
@@ -107,6 +108,84 @@ def test_a_run_file_cut_off_with_the_power_is_waited_over(running: contextlib.Ex
     path.touch()
     air = begun(running, tmp_path, "air", SERVES_LATE.format(data=str(tmp_path), name="air"))
     assert up._ports(tmp_path, air, threading.Event()) == {"port": 7}
+
+
+@pytest.mark.parametrize("code", [3, 75])
+def test_a_router_that_asks_for_it_is_started_again_a_few_times(
+    running: contextlib.ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(up, "AGAIN_AFTER_S", 0.0)
+    router = up._begin(
+        running, tmp_path, "router-0", [sys.executable, "-c", ENDS.format(code)], {}, again_after=up.AGAIN_AFTER
+    )
+    for _ in range(up.AGAIN_AT_MOST):
+        router.process.wait(10)
+        (said,) = up._check([router])
+        assert said.en == f"router-0 ended with code {code}; it is started again"
+        assert not up._check([router])  # done now
+    router.process.wait(10)
+    with pytest.raises(Unavailable, match=rf"^router-0 ended with code {code}$"):
+        up._check([router])
+
+
+def test_a_router_that_has_worked_for_a_while_begins_a_new_row(
+    running: contextlib.ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "STEADY_S", 0.0)
+    router = up._begin(
+        running, tmp_path, "router-0", [sys.executable, "-c", ENDS.format(75)], {}, again_after=up.AGAIN_AFTER
+    )
+    router.again = up.AGAIN_AT_MOST
+    router.process.wait(10)
+    assert up._check([router])
+    assert router.again == 1
+
+
+def test_a_killed_router_ends_all(running: contextlib.ExitStack, tmp_path: Path) -> None:
+    router = up._begin(
+        running, tmp_path, "router-0", [sys.executable, "-c", SAYS_AND_WAITS], {}, again_after=up.AGAIN_AFTER
+    )
+    router.process.kill()
+    router.process.wait(10)
+    with pytest.raises(Unavailable, match="router-0 was killed by SIGKILL"):
+        up._check([router])
+
+
+def test_kafka_is_heard_while_it_starts(
+    running: contextlib.ExitStack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys; print('Fetching', 'Kafka', file=sys.stderr, flush=True)"
+    serves = SERVES_LATE.format(data=str(tmp_path), name="kafka")
+    up._ports(tmp_path, begun(running, tmp_path, "kafka", f"{code}\n{serves}"), threading.Event())
+    assert capsys.readouterr().err.endswith("Fetching Kafka\n")
+
+
+def test_hours_are_short_in_a_demo_unless_the_configuration_says_otherwise() -> None:
+    own = RuleSettings.model_validate(
+        {"kind": "own", "class": "08004", "factor": "a34001", "limit": 300, "period": 600, "clear_after": 3}
+    )
+    short = up.demo_rules((*DEFAULT_RULES, own))
+    assert [(rule.kind, rule.period, rule.wait, rule.realtime) for rule in short] == [
+        ("air.pm10.over_limit", 10, 3.0, 5.0),
+        ("air.pm25.over_limit", 10, 3.0, 5.0),
+        ("air.device_alarm", 3600, None, None),
+        ("own", 600, None, None),
+    ]
+    assert up.demo_rules((own,)) == (own,)
+
+
+def test_the_rules_come_to_the_router_as_they_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = up.demo_rules(DEFAULT_RULES)
+    monkeypatch.setenv("GRIDHUB__RULES", up.as_json(short))
+    assert load().rules == short
+
+
+@pytest.mark.parametrize("words", [["--until-tickets", "0"], ["--until-tickets", "x"], ["--until-tickets", "-1"]])
+def test_so_many_tickets_are_at_least_one(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["up", *words])
+    assert ended.value.code == 2
+    assert "--until-tickets" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bootstrap", ["127.0.0.1:1,127.0.0.1:2", "10.0.0.5:9092"])
