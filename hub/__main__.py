@@ -9,12 +9,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 
 from hub import __version__
 from hub.command import DONE, FINDING, choose_language, exit_code
 from hub.core.errors import Misconfigured
-from hub.lang import Text, progress
+from hub.lang import Text, progress, say
 from hub.settings import Settings, load
 
 Run = Callable[[argparse.Namespace, Settings], int]
@@ -85,6 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     router.add_argument("--slot", type=_slot, metavar="N", default=0, help=str(_SLOT))
 
+    replay = command(
+        "replay",
+        Text(
+            "does all decisions again and compares: 1 where anything differs", "重新作出全部决定并比较：有差异则返回 1"
+        ),
+        _replay,
+    )
+    replay.add_argument("--from", dest="start", type=Path, metavar="DIR", help=str(_FROM))
+    replay.add_argument("--until", type=int, metavar="N", help=str(_UNTIL_JOURNAL))
+    replay.add_argument("--export", type=Path, metavar="DIR", help=str(_EXPORT))
+
     topics = command("topics", Text("the topics of the hub", "检查和创建 Kafka 主题（topic）"))
     under(
         topics,
@@ -143,6 +155,20 @@ def _router(options: argparse.Namespace, settings: Settings) -> int:
     from hub import router
 
     return router.run(settings, options.slot)
+
+
+def _replay(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.replay import replay
+
+    result = replay(settings, start=options.start, until=options.until, export=options.export)
+    if not options.json:
+        say(
+            f"{result.journal} journal records replayed, {result.records} records compared",
+            f"已重放 {result.journal} 条日志，比较 {result.records} 条记录",
+        )
+        return _findings(result.findings, as_json=False)
+    print(json.dumps(asdict(result), ensure_ascii=False))
+    return FINDING if result.findings else DONE
 
 
 def _slot(text: str) -> int:
@@ -238,6 +264,9 @@ _SLOT = Text(
     "which router it is, from 0; each slot runs once, and keeps its number from start to start",
     "路由器编号，从 0 开始；每个编号只运行一个，重启后编号不变",
 )
+_FROM = Text("begin with the state that --export wrote", "从 --export 写出的状态开始")
+_UNTIL_JOURNAL = Text("stop after this journal number, in each partition", "每个分区重放到该日志编号为止")
+_EXPORT = Text("write the state that is reached into this folder", "把到达的状态写入该文件夹")
 _PORT = Text("port on 127.0.0.1; 0 means any free one", "127.0.0.1 上的端口；0 表示任意空闲端口")
 _ADVERTISE = Text("the addresses clients are told", "对客户端公布的地址")
 _AGAINST = Text("an earlier version of the schemas folder", "较早版本的 schemas 文件夹")

@@ -5,7 +5,7 @@ Pure, but for the tables of `schemas/`: what the router writes and what a replay
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -29,7 +29,7 @@ from hub.core.events import (
     TownTick,
 )
 from hub.core.rules import Rules
-from hub.core.town import RECORD, Counted, Entry, Input, Output, Town, decide, tick
+from hub.core.town import KINDS, RECORD, Counted, Entry, Input, Output, Town, decide, tick
 from hub.wire import Record, Wire, headers
 
 FEED = "router"
@@ -136,6 +136,14 @@ class Partition:
                 raise ValueError(f"{key_of(entry)}: {error}") from error
         return cls(number, journal, {code: Town(code, kinds) for code, kinds in towns.items()})
 
+    def entries(self) -> Iterator[RouterState]:
+        """All of it, as `restored` takes it."""
+        for code, town in sorted(self.towns.items()):
+            for kind in KINDS:
+                for name, entry in sorted(town.all(kind)):
+                    yield RouterState(town=code, kind=kind, id=name, body=memory.to_text(entry))
+        yield _own(self.number, self.journal)
+
     def due(self, now: int) -> bool:
         """Whether time alone has an effect on one of its towns."""
         return any(_due(town, now) for town in self.towns.values())
@@ -179,6 +187,10 @@ def merged(records: Iterable[Arrived]) -> list[Arrived]:
 def key_of(entry: RouterState) -> str:
     """The key of an entry of the changelog."""
     return f"{entry.town}|{entry.kind}|{entry.id}"
+
+
+def _own(partition: int, journal: int) -> RouterState:
+    return RouterState(town="", kind=OWN, id=str(partition), body=json.dumps({"journal": journal}))
 
 
 def _due(town: Town, now: int) -> bool:
@@ -366,8 +378,7 @@ class _Work:
             for (kind, name), entry in step.towns[code].changes.items():
                 state = RouterState(town=code, kind=kind, id=name, body="")
                 self._remember(state if entry is None else replace(state, body=memory.to_text(entry)))
-        own = json.dumps({"journal": step.number})
-        self._remember(RouterState(town="", kind=OWN, id=str(step.partition), body=own))
+        self._remember(_own(step.partition, step.number))
 
     def _remember(self, entry: RouterState) -> None:
         step = self._step

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from hub.core.errors import AbortReason, Reason, Rejected, Unavailable
+from hub import topics
+from hub.core.errors import AbortReason, Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import RouterState
 from hub.core.rules import Rules
 from hub.lang import Text, progress
@@ -30,6 +31,7 @@ from hub.transactions import (
     Transactions,
     Watchdog,
     Whole,
+    partition_of,
 )
 from hub.wire import Record, Wire
 
@@ -130,9 +132,11 @@ class Router:
         with progress(f"waiting for Kafka at {bootstrap}", f"等待 {bootstrap} 上的 Kafka"):
             while not self._stop.is_set():
                 try:
+                    if differences := topics.check(self._settings.kafka):
+                        raise Misconfigured("; ".join(differences))
                     self._transactions.renew()
                     self._member = Member(self._settings, INPUTS, self._client_id)
-                    self._place = Place(self._rules, Wire.load(), self._member.partition_of(), self._slot, 0)
+                    self._place = Place(self._rules, Wire.load(), partition_of(self._settings), self._slot, 0)
                 except Unavailable as error:
                     self._kafka(str(error))
                     self._stop.wait(BACK_OFF_S[1])
@@ -401,7 +405,7 @@ class _Rebuild:
                 return False  # a transaction of the last owner is not decided yet
             self._offsets[number] = offsets
         if self._whole is None:
-            self._whole = Whole(settings, ROUTER_STATE, self.numbers, client_id)
+            self._whole = Whole(settings, [ROUTER_STATE], client_id, self.numbers)
         until = time.monotonic() + REBUILD_PART_S
         while not self._whole.complete():
             for arrived in self._whole.read(REBUILD_PART_S):

@@ -51,6 +51,7 @@ FLUSH_WITHIN_S = 15.0
 ASK_WITHIN_S = 10.0
 FETCH_WAIT_MS = 100
 STABLE_WITHIN_MS = 500
+READ_S = 0.5
 LIFE_SIGNS = "life-signs"
 NO_GENERATION = -1
 
@@ -286,6 +287,9 @@ class Member:
             max_poll_interval_ms=max(60_000, session_ms),
             max_poll_records=settings.router.max_records,
         )
+        for topic in topics:
+            # A member that joins before it knows the partitions is given none, and a second round follows.
+            self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe(list(topics), listener=self._listener)
 
     def poll(self, wait_s: float) -> Polled:
@@ -367,13 +371,6 @@ class Member:
         except KafkaError as error:
             raise Unavailable(str(error)) from error
 
-    def partition_of(self) -> Callable[[str], int]:
-        """Where a town's records belong (the Java client's default, part of the contract)."""
-        count = len(self._consumer.partitions_for_topic(self._topics[0]) or ())
-        if not count:
-            raise Unavailable(f"the topic {self._topics[0]} is not known")
-        return lambda town: (murmur2(town.encode()) & 0x7FFFFFFF) % count
-
     def close(self) -> None:
         """Leaves the group at once."""
         with contextlib.suppress(KafkaError):
@@ -386,22 +383,44 @@ class Member:
 
 
 class Whole:
-    """Reads partitions of a topic from their beginning to where they end now, committed records only."""
+    """Reads topics from their beginning to where they end now, committed records only.
 
-    def __init__(self, settings: Settings, topic: str, partitions: Collection[int], client_id: str) -> None:
-        """Connects and asks where they end, counting what is not committed yet: nothing older comes later. Raises Unavailable."""
-        places = [TopicPartition(topic, number) for number in partitions]
+    `begins`: the first offset of each topic and partition that is still there.
+    """
+
+    def __init__(
+        self, settings: Settings, topics: Collection[str], client_id: str, partitions: Collection[int] | None = None
+    ) -> None:
+        """Connects and asks where they end, counting what is not committed yet: nothing older comes later. `partitions`: else all.
+
+        Raises Unavailable.
+        """
         raw = _consumer(settings, group_id=None, client_id=client_id, isolation_level="read_uncommitted")
         try:
+            places = [
+                TopicPartition(topic, number)
+                for topic in topics
+                for number in (partitions if partitions is not None else sorted(raw.partitions_for_topic(topic) or ()))
+            ]
             raw.assign(places)
             self._ends = raw.end_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
+            begins = raw.beginning_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
         except KafkaError as error:
-            raise Unavailable(f"the ends of {topic}: {error}") from error
+            raise Unavailable(f"the ends of {', '.join(topics)}: {error}") from error
         finally:
             raw.close(autocommit=False)
+        self.begins = {(place.topic, place.partition): offset for place, offset in begins.items()}
         self._consumer = _consumer(settings, group_id=None, client_id=client_id, max_poll_records=5000)
         self._consumer.assign(places)
         self._consumer.seek_to_beginning(*places)
+
+    def all(self) -> Iterator[Arrived]:
+        """Every record, each partition's in order; then it is closed. Raises Unavailable."""
+        try:
+            while not self.complete():
+                yield from self.read(READ_S)
+        finally:
+            self.close()
 
     def read(self, wait_s: float) -> Iterator[Arrived]:
         """Some more of them. Raises Unavailable."""
@@ -425,6 +444,12 @@ class Whole:
     def close(self) -> None:
         """Ends reading."""
         self._consumer.close(autocommit=False)
+
+
+def partition_of(settings: Settings) -> Callable[[str], int]:
+    """Where a town's records belong: the Java client's default, part of the contract."""
+    count = settings.kafka.partitions
+    return lambda town: (murmur2(town.encode()) & 0x7FFFFFFF) % count
 
 
 class BrokerClock:

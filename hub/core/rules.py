@@ -32,6 +32,16 @@ class Rule:
     realtime_s: float
     clear_after: int
 
+    @property
+    def period_ms(self) -> int:
+        """What one mean covers, ms."""
+        return self.period_s * 1000
+
+    @property
+    def wait_ms(self) -> int:
+        """How long after a period's end it is waited, whole ms."""
+        return int(self.wait_s * 1000)
+
 
 @dataclass(frozen=True)
 class Rules:

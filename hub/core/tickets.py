@@ -12,8 +12,8 @@ NOBODYS = "centre"
 
 
 def opened(rule: Rule, town: str, device: str, factor: str, alert: str, now: int, seq: int) -> Ticket:
-    """A new ticket; its id follows from what opened it, so a replay gives the same."""
-    digest = sha256(f"{rule.kind}\n{factor}\n{device}\n{alert}".encode()).hexdigest()[:ID_DIGITS]
+    """A new ticket; its id follows from what opened it and when, so a replay gives the same."""
+    digest = sha256(f"{rule.kind}\n{factor}\n{device}\n{alert}\n{now}".encode()).hexdigest()[:ID_DIGITS]
     return Ticket(
         id=f"{town}-{digest}",
         version=1,

@@ -7,6 +7,7 @@ A town is a set of entries, each with a kind and an id. `decide` gives a new tow
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from urllib.parse import quote
 
 from hub.core import tickets, watch
@@ -14,12 +15,15 @@ from hub.core.events import AirAlert, Decision, Outcome, Reading, Signal, Ticket
 from hub.core.rules import Rule, Rules
 from hub.core.watch import Applied, Episode, Sample, Verdict
 
-HOUR_MS = 3_600_000
-REMEMBERED_MS = 72 * HOUR_MS
+REMEMBERED_MS = 72 * 3_600_000
 REMEMBERED_LEAST = 256
 UNIT = "ug/m3"
+# More than the air itself weighs: not measured, and too large to add up.
+MOST = 1e9
+DIGITS = 16
 MAY_DECIDE = frozenset({"N", ""})
 RECORD, WATCH = "record", "watch"
+NOTHING = Episode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ class _Step:
     def __init__(self, town: Town, event: Input, now: int, rules: Rules) -> None:
         self._town = town
         self._event = event
+        self._cause = event
         self._now = now
         self._rules = rules
         self._clock = town.clock
@@ -147,7 +152,7 @@ class _Step:
         self._outputs: list[Output] = []
 
     def end(self) -> tuple[Town, tuple[Output, ...]]:
-        if not self._changes and self._event.record is None:
+        if not self._changes and self._event.record is None and self._clock == self._town.clock:
             return self._town, ()
         self._changes["town", ""] = replace(self._clock, now=self._now)
         return self._town.with_(self._changes), tuple(self._outputs)
@@ -158,6 +163,7 @@ class _Step:
         """What time alone brings about by now: periods that can be decided, ids that are forgotten."""
         if self._clock.due is None or self._clock.due > self._now:
             return
+        self._cause = tick(self._event.partition)
         ready = []
         for name, entry in self._town.all("episode"):
             rule = self._rules.of(name.partition("|")[0])
@@ -168,12 +174,11 @@ class _Step:
         if self._clock.forget_at is not None and self._clock.forget_at <= self._now:
             self._forget()
         self._clock = replace(self._clock, due=self._next_due())
+        self._cause = self._event
 
     def _next_due(self) -> int | None:
         moments = [] if self._clock.forget_at is None else [self._clock.forget_at]
-        episodes = dict(self._town.all("episode"))
-        episodes |= {name: entry for (kind, name), entry in self._changes.items() if kind == "episode" and entry}
-        for name, entry in episodes.items():
+        for name, entry in self._town.with_(self._changes).all("episode"):
             rule = self._rules.of(name.partition("|")[0])
             if isinstance(entry, Episode) and rule and (at := watch.due(entry, rule)) is not None:
                 moments.append(at)
@@ -189,11 +194,14 @@ class _Step:
         for name, seen in self._town.all("seen"):
             assert isinstance(seen, Seen)
             by_device.setdefault(seen.device, []).append((seen.now, name))
-        for ids in by_device.values():
+        kept = []
+        for _, ids in sorted(by_device.items()):
             for at, name in sorted(ids, reverse=True)[REMEMBERED_LEAST:]:
                 if at <= self._now - REMEMBERED_MS:
                     self._changes["seen", name] = None
-        self._clock = replace(self._clock, forget_at=self._now + HOUR_MS)
+                else:
+                    kept.append(at + REMEMBERED_MS)
+        self._clock = replace(self._clock, forget_at=min(kept, default=None))
 
     # ---- readings
 
@@ -214,8 +222,9 @@ class _Step:
             or value.statistic != ("Rtd" if realtime else "Avg")
             or value.mark not in MAY_DECIDE
             or value.unit != UNIT
+            or abs(value.value) > MOST
             # What a period was, only a believable clock can say.
-            or (not realtime and not old and reading.time_mark != TimeMark.DEVICE)
+            or (not realtime and reading.time_mark not in (TimeMark.DEVICE, TimeMark.TOO_OLD))
         ):
             return Applied.UNUSED
         lasts = int(rule.realtime_s * 1000) if realtime else reading.period_s * 1000
@@ -224,9 +233,10 @@ class _Step:
         limit = self._rules.limit(rule, reading.device)
         if old and (reading.period_s != rule.period_s or not before.ticket or value.value > limit):
             return Applied.UNUSED  # what was sent late may end an episode, but opens none
-        after, result = watch.take(before, rule, Sample(start, lasts, value.value), realtime=realtime, now=self._now)
+        message = "" if start == reading.occurred_at else sha256(reading.id.encode()).hexdigest()[:DIGITS]
+        sample = Sample(start, lasts, value.value, message)
+        after, result = watch.take(before, rule, sample, realtime=realtime, now=self._now)
         if result is Applied.APPLIED:
-            self._changes["episode", name] = after
             self._settle(name, after, rule)
         return result
 
@@ -234,16 +244,19 @@ class _Step:
         """Decides the periods of an episode that can be decided now."""
         factor, device = _factor_and_device(name)
         limit = self._rules.limit(rule, device)
-        for after, verdict in watch.settle(episode, rule, self._now):
-            episode = after
-            if verdict is None:
-                continue  # neither over nor clean
+        episode, verdicts = watch.settle(episode, rule, self._now)
+        for verdict in verdicts:
             if verdict.mean > limit:
                 episode = self._over(replace(episode, clean=0), rule, factor, device, verdict, limit)
             elif episode.ticket:
                 episode = self._clean(replace(episode, clean=episode.clean + 1), rule, factor, device, verdict, limit)
-        self._changes["episode", name] = episode
-        self._due_by(watch.due(episode, rule))
+        self._keep(name, episode)
+        before, after = self._town.get("episode", name), watch.due(episode, rule)
+        waited = watch.due(before, rule) if isinstance(before, Episode) else None
+        if waited is not None and waited == self._clock.due and after != waited:
+            self._clock = replace(self._clock, due=self._next_due())  # it was the first one
+        else:
+            self._due_by(after)
 
     def _over(self, episode: Episode, rule: Rule, factor: str, device: str, verdict: Verdict, limit: float) -> Episode:
         alert = _alert_id(rule, factor, device, verdict)
@@ -270,7 +283,7 @@ class _Step:
             ticket = self._alarm(alert, rule)
         self._changes["seen", alert.id] = Seen(self._now, alert.device, ticket)
         if self._clock.forget_at is None:
-            self._clock = replace(self._clock, forget_at=self._now + HOUR_MS)
+            self._clock = replace(self._clock, forget_at=self._now + REMEMBERED_MS)
             self._due_by(self._clock.forget_at)
 
     def _alarm(self, alert: AirAlert, rule: Rule) -> str:
@@ -282,7 +295,7 @@ class _Step:
             if not episode.ticket:
                 self._decided(Outcome.EXPIRED, alert.id, RECORD, ("nothing_open",), "", rule.kind)
                 return ""
-            self._changes["episode", name] = self._clear(episode, rule, alert.id, RECORD, (f"signal {alert.signal}",))
+            self._keep(name, self._clear(episode, rule, alert.id, RECORD, (f"signal {alert.signal}",)))
             return episode.ticket
         if alert.time_mark == TimeMark.TOO_OLD:
             self._decided(Outcome.LATE, alert.id, RECORD, (alert.time_mark,), "", rule.kind)
@@ -290,7 +303,7 @@ class _Step:
         after = self._open(
             episode, rule, factor, alert.device, alert.id, RECORD, (f"signal {alert.signal}", f"factor {factor}")
         )
-        self._changes["episode", name] = after
+        self._keep(name, after)
         return after.ticket
 
     # ---- tickets
@@ -339,9 +352,9 @@ class _Step:
             town=self._town.code,
             seq=self._clock.seq,
             origin=origin,
-            topic=self._event.topic,
-            partition=self._event.partition,
-            offset=self._event.offset,
+            topic=self._cause.topic,
+            partition=self._cause.partition,
+            offset=self._cause.offset,
             now=self._now,
             outcome=outcome,
             reasons=reasons,
@@ -351,9 +364,13 @@ class _Step:
         )
         self._outputs.append(decision)
 
+    def _keep(self, name: str, episode: Episode) -> None:
+        self._changes["episode", name] = None if episode == NOTHING else episode
+
     def _episode(self, name: str) -> Episode:
-        entry = self._changes.get(("episode", name)) or self._town.get("episode", name)
-        return entry if isinstance(entry, Episode) else Episode()
+        key = "episode", name
+        entry = self._changes[key] if key in self._changes else self._town.get(*key)
+        return entry if isinstance(entry, Episode) else NOTHING
 
     def _ticket(self, name: str) -> Ticket | None:
         key = "ticket", name

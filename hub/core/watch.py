@@ -6,7 +6,6 @@ an hour is the hour of Beijing too). A period's mean is the station's own (a val
 decides stands. Periods are decided in their order, so the station's own mean waits while the period before may still be decided.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import fsum
@@ -27,11 +26,17 @@ class Applied(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value: from when (ms UTC), for how long (ms), how much."""
+    """One value: from when (ms UTC), for how long (ms), how much. `message`: which one brought it, where its time cannot be believed."""
 
     start: int
     lasts: int
     value: float
+    message: str = ""
+
+    @property
+    def identity(self) -> int | str:
+        """What tells that it was sent again."""
+        return self.message or self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +70,11 @@ class Verdict:
 
 def take(episode: Episode, rule: Rule, sample: Sample, *, realtime: bool, now: int) -> tuple[Episode, Applied]:
     """Adds a value. `sample.lasts` is the period of the value; for a realtime one how long it stands for."""
-    period_ms = rule.period_s * 1000
-    start = sample.start - sample.start % period_ms
-    own_mean = not realtime and sample.lasts == period_ms
-    if not realtime and (sample.lasts > period_ms or (own_mean and sample.start != start)):
+    start = sample.start - sample.start % rule.period_ms
+    own_mean = not realtime and sample.lasts == rule.period_ms
+    if not realtime and (sample.lasts > rule.period_ms or (own_mean and sample.start != start)):
         return episode, Applied.UNUSED
-    over_at = start + period_ms + rule.wait_s * 1000
-    if start <= episode.decided or (not own_mean and now >= over_at):
+    if start <= episode.decided or (not own_mean and now >= start + rule.period_ms + rule.wait_ms):
         return episode, Applied.LATE
     known = next((period for period in episode.periods if period.start == start), Period(start))
     if own_mean:
@@ -79,10 +82,10 @@ def take(episode: Episode, rule: Rule, sample: Sample, *, realtime: bool, now: i
             return episode, Applied.REPEATED
         changed = replace(known, mean=sample.value)
     else:
-        before = known.realtime if realtime else known.minutes
-        if any(other.start == sample.start for other in before):
+        pending = (period.realtime if realtime else period.minutes for period in episode.periods)
+        if any(other.identity == sample.identity for samples in pending for other in samples):
             return episode, Applied.REPEATED
-        samples = (*before, sample)
+        samples = (*(known.realtime if realtime else known.minutes), sample)
         changed = replace(known, realtime=samples) if realtime else replace(known, minutes=samples)
     others = [period for period in episode.periods if period.start != start]
     periods = tuple(sorted((*others, changed), key=lambda period: period.start))
@@ -94,19 +97,21 @@ def due(episode: Episode, rule: Rule) -> int | None:
     if not episode.periods:
         return None
     oldest = episode.periods[0]
-    period_ms, wait_ms = rule.period_s * 1000, int(rule.wait_s * 1000)
     # The station's own mean need not be waited for, but the period before it.
-    return oldest.start + wait_ms if oldest.mean is not None else oldest.start + period_ms + wait_ms
+    return oldest.start + rule.wait_ms + (0 if oldest.mean is not None else rule.period_ms)
 
 
-def settle(episode: Episode, rule: Rule, now: int) -> Iterator[tuple[Episode, Verdict | None]]:
-    """Each period that can be decided at `now`, in order: the episode without it, and its mean; None where it has no valid one."""
+def settle(episode: Episode, rule: Rule, now: int) -> tuple[Episode, list[Verdict]]:
+    """Takes the periods out that can be decided at `now`; the means of those that have a valid one, in order."""
+    verdicts = []
     while (at := due(episode, rule)) is not None and at <= now:
         period, periods = episode.periods[0], episode.periods[1:]
         verdict = _verdict(period, rule)
+        if verdict is not None:
+            verdicts.append(verdict)
         decided = episode.decided if verdict is None else period.start
         episode = replace(episode, decided=decided, periods=periods)
-        yield episode, verdict
+    return episode, verdicts
 
 
 def _verdict(period: Period, rule: Rule) -> Verdict | None:
@@ -115,7 +120,7 @@ def _verdict(period: Period, rule: Rule) -> Verdict | None:
     # A station that sends minute values is judged by them.
     samples = period.minutes or period.realtime
     covered_ms = _covered(samples)
-    if covered_ms < rule.covered * rule.period_s * 1000:
+    if covered_ms < rule.covered * rule.period_ms:
         return None
     mean = fsum(sample.value for sample in samples) / len(samples)
     name = "minute" if period.minutes else "realtime"
