@@ -51,6 +51,7 @@ ONCE_WITHIN_S = 30.0
 JOIN_S = 3.0
 NOTE = "note"
 SHOWN, REMEMBERED = 200, 20_000
+TO_TICKET = "gridhub_acceptance_to_ticket_seconds"
 STEPS = frozenset({Outcome.OPENED, Outcome.UPDATED, Outcome.CLEARED})
 Key = TypeVar("Key")
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
@@ -553,9 +554,7 @@ def router_of(slot: str, samples: Samples) -> Router:
 
 def quantile(samples: Samples, share: float) -> float | None:
     """Of the histogram of acceptance to ticket, as Prometheus' histogram_quantile has it; None while it is empty."""
-    buckets = sorted(
-        (float(labels["le"]), count) for labels, count in samples.get("gridhub_acceptance_to_ticket_seconds_bucket", ())
-    )
+    buckets = sorted((float(labels["le"]), count) for labels, count in samples.get(f"{TO_TICKET}_bucket", ()))
     if not buckets or not buckets[-1][1]:
         return None
     rank = share * buckets[-1][1]
