@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     router.add_argument("--slot", type=_slot, metavar="N", default=0, help=str(_SLOT))
 
+    explain = command(
+        "explain", Text("the story of an alert, a reading or a ticket", "预警、读数或工单的来龙去脉"), _explain
+    )
+    explain.add_argument("id", metavar="ID", help=str(_ID))
+
     replay = command(
         "replay",
         Text(
@@ -169,6 +174,19 @@ def _replay(options: argparse.Namespace, settings: Settings) -> int:
         return _findings(result.findings, as_json=False)
     print(json.dumps(asdict(result), ensure_ascii=False))
     return FINDING if result.findings else DONE
+
+
+def _explain(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.explain import explain
+
+    story = explain(settings, options.id)
+    if options.json:
+        print(json.dumps([asdict(chapter) for chapter in story], ensure_ascii=False))
+    for chapter in story if not options.json else ():
+        print(chapter)
+    if not story:
+        say(f"nothing is known of {options.id}", f"没有关于 {options.id} 的记录")
+    return DONE if story else FINDING
 
 
 def _slot(text: str) -> int:
@@ -264,6 +282,7 @@ _SLOT = Text(
     "which router it is, from 0; each slot runs once, and keeps its number from start to start",
     "路由器编号，从 0 开始；每个编号只运行一个，重启后编号不变",
 )
+_ID = Text("the alert's, reading's, ticket's or dead letter's id", "预警、读数、工单或死信的编号")
 _FROM = Text("begin with the state that --export wrote", "从 --export 写出的状态开始")
 _UNTIL_JOURNAL = Text("stop after this journal number, in each partition", "每个分区重放到该日志编号为止")
 _EXPORT = Text("write the state that is reached into this folder", "把到达的状态写入该文件夹")
