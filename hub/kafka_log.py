@@ -177,15 +177,10 @@ class Publisher:
     def _connect(self, wait_s: float) -> Any:
         wait_ms = int(wait_s * 1000)
         delivery_ms = int(self._delivery_timeout_s * 1000)
-        clients: list[Any] = []
-
-        def client(**settings: Any) -> Any:
-            clients.append(KafkaNetClient(**settings))
-            return clients[-1]
-
+        clients = _Clients()
         try:
             producer = KafkaProducer(
-                kafka_client=client,
+                kafka_client=clients.make,
                 bootstrap_servers=self._bootstrap,
                 client_id=self._client_id,
                 enable_idempotence=True,
@@ -203,9 +198,7 @@ class Publisher:
                 allow_auto_create_topics=False,
             )
         except KafkaError as error:
-            # A constructor that fails leaves its sockets open, and each try would leave more.
-            for one in clients:
-                one.close()
+            clients.close()
             raise Unavailable(f"no broker answers at {self._bootstrap}: {error}") from None
         producer._metadata.add_listener(self._answered)  # noqa: SLF001 - the only sign of life while nothing is published
         for topic in self._topics:
@@ -244,8 +237,10 @@ class Tail:
         Raises Unavailable (no broker answers) or Misconfigured (a topic is missing).
         """
         self._bootstrap = bootstrap
+        clients = _Clients()
         try:
             self._consumer: Any = KafkaConsumer(
+                kafka_client=clients.make,
                 bootstrap_servers=bootstrap,
                 group_id=None,
                 enable_auto_commit=False,
@@ -256,6 +251,7 @@ class Tail:
                 reconnect_backoff_max_ms=1000,
             )
         except KafkaError as error:
+            clients.close()
             raise Unavailable(_no_answer(bootstrap, error)) from None
         try:
             self._assign(topics)
@@ -315,6 +311,21 @@ class Tail:
             last = topics[place.topic]
             first = begins[place] if last is None else max(begins[place], self._ends[place] - last)
             self._consumer.seek(place, first)
+
+
+class _Clients:
+    """The library's network clients of one constructor: one that fails leaves its sockets open, and each try would leave more."""
+
+    def __init__(self) -> None:
+        self._made: list[Any] = []
+
+    def make(self, **settings: Any) -> Any:
+        self._made.append(KafkaNetClient(**settings))
+        return self._made[-1]
+
+    def close(self) -> None:
+        for client in self._made:
+            client.close()
 
 
 def _no_answer(bootstrap: str, error: KafkaError) -> str:
