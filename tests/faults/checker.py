@@ -80,6 +80,7 @@ class Wrong(StrEnum):
     GENERATION = "generation"  # goes back, or has two owners of one partition
     VIEW = "view"  # two readers were shown different records
     OVERDUE = "overdue"  # time has passed, and nobody noticed
+    OVERTAKEN = "overtaken"  # a reading was on its topic in time, and its town's clock had been put past it before it was applied
     TOO_SLOW = "too_slow"  # the run was too slow: a reading came to its topic when its period was no longer waited for
 
 

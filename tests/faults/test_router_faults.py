@@ -343,6 +343,7 @@ def report(carried: Carried, judgement: Judgement, cleared: set[str], seconds: f
         "decisions": dict(tally.decisions),
         "journal": f"{tally.journal} records, {tally.ticks} ticks",
         "worst delay of a reading": f"{tally.worst_delay_ms} ms, waited for {WAIT_S} s",
+        "applied behind something newer": f"at worst {tally.worst_behind_ms} ms",
         "left open, then cleared": f"{len(carried.left_open)}, {len(cleared)}",
         "records of aborted transactions": carried.aborted,
         "told": {name: {word: counts[word] for word in own_words} for name, counts in carried.told.items()},

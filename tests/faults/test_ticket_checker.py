@@ -498,7 +498,7 @@ def test_it_tells_what_the_run_came_to() -> None:
     assert (tally.tickets, tally.cleared, tally.ticks) == (5, 2, 3)
     assert tally.steps == {"opened": 5, "updated": 1, "cleared": 2}
     assert tally.decisions["record repeated"] == tally.decisions["record forwarded"] == 1
-    assert tally.worst_delay_ms == TRANSIT_MS
+    assert (tally.worst_delay_ms, tally.worst_behind_ms) == (TRANSIT_MS, 0)
 
 
 # ---- one record removed, doubled, moved, altered: each record of the router in turn
@@ -750,6 +750,19 @@ def test_a_reading_that_comes_too_late_for_its_period_is_found() -> None:
     w.takes(late, ZHENGAN)
     w.commits(ZHENGAN)
     assert wrongs(ticket_checker.findings(w.run())) == {Wrong.TOO_SLOW}
+
+
+def test_a_reading_that_came_in_time_and_was_overtaken_by_time_is_found() -> None:
+    """As when a tick is made, or another topic is read, before what lies there has been read."""
+    w = story()
+    w.tick(ZHENGAN, 80)
+    w.commits(ZHENGAN)
+    overtaken = w.reading("plain", 67, a34002="30.0")
+    w.takes(overtaken, ZHENGAN)
+    w.commits(ZHENGAN)
+    found = ticket_checker.findings(w.run())
+    assert wrongs(found) == {Wrong.OVERTAKEN}
+    assert "a tick in journal/" in found[0].detail
 
 
 def test_a_reading_repeated_too_late_is_none_that_came_too_late() -> None:

@@ -207,17 +207,22 @@ class Partition:
         self._alarms: dict[tuple[str, str], Episode] = {}
         self._seen: dict[str, Episode | None] = {}
         self._now: dict[str, int] = defaultdict(int)
+        self._now_by: dict[str, str] = {}
+        self._newest = 0
+        self.behind_ms = 0
         self._event = 0
 
     def record(self, came: Came) -> None:
         """A record of an input topic."""
         self._event += 1
         stored, town = came.stored, came.town
+        self._newest = max(self._newest, stored.timestamp)
+        self.behind_ms = max(self.behind_ms, self._newest - stored.timestamp)
         if not came.is_home:
             if stored.topic == ALERTS:
                 self._decide(came, stored.timestamp, "forwarded")
             return
-        now = self._now[town] = max(self._now[town], stored.timestamp)
+        now = self._passes(town, stored.timestamp, stored.place)
         self._settle(town, now, stored.topic, stored.offset)
         if came.sender.name == "Reading":
             self._read(came, now)
@@ -227,7 +232,7 @@ class Partition:
     def tick(self, town: str, now: int, at: int, place: str) -> None:
         """Time that passed until `at`, the owner's clock. It must have had an effect, else it is in no journal."""
         self._event += 1
-        at = self._now[town] = max(self._now[town], at)
+        at = self._passes(town, at, f"a tick in {place}")
         if now != at:
             self.found.append(Finding(Wrong.TIME, place, f"a tick of {town} at {now}, not at {at}"))
         if not self._settle(town, now, "", -1):
@@ -240,6 +245,12 @@ class Partition:
                 self.found.append(
                     Finding(Wrong.OVERDUE, f"{matter.device} {matter.rule.kind}", f"the period of {utc(start)}")
                 )
+
+    def _passes(self, town: str, at: int, by: str) -> int:
+        """The town's clock, which never goes back."""
+        if at > self._now[town]:
+            self._now[town], self._now_by[town] = at, by
+        return self._now[town]
 
     # ---- means
 
@@ -267,11 +278,22 @@ class Partition:
         if at in matter.told:
             return  # the first one stands
         if start <= matter.decided or now >= matter.ends(start):
-            detail = f"{came.stored.timestamp - matter.ends(start)} ms after the period of {utc(start)} was given up"
-            self.found.append(Finding(Wrong.TOO_SLOW, came.stored.place, f"{came.sender.message.name}: {detail}"))
+            self.found.append(self._late(came, matter.ends(start), start))
             return
         matter.told.add(at)
         matter.samples.setdefault(start, {})[at] = value
+
+    def _late(self, came: Came, ends: int, start: int) -> Finding:
+        stored, name = came.stored, came.sender.message.name
+        after = stored.timestamp - ends
+        if after >= 0:
+            return Finding(
+                Wrong.TOO_SLOW, stored.place, f"{name}: {after} ms after the period of {utc(start)} was over"
+            )
+        detail = (
+            f"{-after} ms before the period of {utc(start)} was over, and {self._now_by[came.town]} had been before it"
+        )
+        return Finding(Wrong.OVERTAKEN, stored.place, f"{name}: there {detail}")
 
     def _settle(self, town: str, now: int, topic: str, offset: int) -> bool:
         """Whether a period of the town was decided, or given up."""
@@ -386,7 +408,7 @@ def utc(at: int) -> str:
 
 
 class Tally(NamedTuple):
-    """What a run came to, for a report."""
+    """What a run came to, for a report. `worst_behind_ms`: how much newer a record was that was applied before another of its partition."""
 
     tickets: int
     cleared: int
@@ -395,6 +417,7 @@ class Tally(NamedTuple):
     journal: int
     ticks: int
     worst_delay_ms: int
+    worst_behind_ms: int
 
 
 def findings(run: RouterRun) -> list[Finding]:
@@ -443,6 +466,7 @@ class Judgement:
             len(self._written[JOURNAL]),
             sum(len(each.fields["ticks"]) for each in self._written[JOURNAL]),
             max(delays, default=0),
+            max(partition.behind_ms for partition in self.partitions),
         )
 
     @cached_property
