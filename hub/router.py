@@ -37,6 +37,7 @@ from hub.wire import Record, Wire
 
 METRICS_PORT = 9410
 POLL_S = 0.1
+BRIEF_POLL_S = 0.01
 BACK_OFF_S = (0.1, 2.0)
 PROBE_S = 60.0
 CLOCKS_DIFFER_S = 60.0
@@ -164,7 +165,8 @@ class Router:
     def _turn(self) -> None:
         member = self._member
         assert member is not None
-        polled = member.poll(0 if self._rebuild else POLL_S)
+        # Never 0: a join makes no progress in polls that give it no time.
+        polled = member.poll(BRIEF_POLL_S if self._rebuild and self._joined else POLL_S)
         if polled.moved:
             assignment = member.assignment()
             self._joined = assignment is not None
