@@ -99,7 +99,7 @@ class Router:
         self._rules = rules
         self._client_id = f"gridhub-router-{slot}"
         self._transactions = Transactions(settings, slot, watchdog)
-        self._broker_clock = BrokerClock(settings, slot)
+        self._broker_clock = BrokerClock(settings, slot, clock)
         self._member: Member | None = None
         self._place: Place
         self._partitions: dict[int, Partition] = {}
@@ -177,14 +177,15 @@ class Router:
             self._work(polled, polled.records)
         if self._rebuild:
             self._go_on_rebuilding(member, self._rebuild)
-        now = self._clock()
+        # By a clock that never jumps: it must be seen that the other one does.
+        now = time.monotonic()
         if now >= self._next_probe:
             self._next_probe = now + PROBE_S
             self._broker_clock.ask()
         if now >= self._next_lag:
             self._next_lag = now + LAG_S
             self._tell_lag(member)
-        if not polled.records and now >= self._next_tick:
+        if now >= self._next_tick:
             self._next_tick = now + self._settings.router.tick_s
             self._pass_time(member, polled)
 
@@ -356,7 +357,7 @@ class Router:
         return not off
 
     def _tell_lag(self, member: Member) -> None:
-        now = self._clock()
+        now = time.monotonic()
         found = member.ends(self._partitions.keys())
         self._kafka("")
         for number, ends in found.items():

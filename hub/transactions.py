@@ -455,9 +455,11 @@ def partition_of(settings: Settings) -> Callable[[str], int]:
 class BrokerClock:
     """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives."""
 
-    def __init__(self, settings: Settings, slot: int) -> None:
+    def __init__(self, settings: Settings, slot: int, clock: Callable[[], float]) -> None:
+        """`clock`: seconds since 1970 by this machine."""
         self._settings = settings
         self._slot = slot
+        self._clock = clock
         self._producer: Any = None
         self.ahead_s: float | None = None
         """Seconds this clock is ahead of the broker's; None before the first answer."""
@@ -477,13 +479,13 @@ class BrokerClock:
                     request_timeout_ms=5_000,
                     allow_auto_create_topics=False,
                 )
-            sent = time.time()
+            sent = self._clock()
             future = self._producer.send(LIFE_SIGNS, key=f"router-{self._slot}".encode(), value=None)
         except (KafkaError, ValueError):
             return
 
         def heard(metadata: Any) -> None:
-            self.ahead_s = (sent + time.time()) / 2 - metadata.timestamp / 1000
+            self.ahead_s = (sent + self._clock()) / 2 - metadata.timestamp / 1000
 
         future.add_callback(heard)
 
