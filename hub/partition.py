@@ -5,7 +5,7 @@ Pure, but for the tables of `schemas/`: what the router writes and what a replay
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -176,12 +176,53 @@ def merged(records: Iterable[Arrived]) -> list[Arrived]:
 
     A broker's clock may have gone back: then the later record counts as no earlier than the one before it.
     """
+    return [arrived for _, arrived in _timed(records)]
+
+
+def _timed(records: Iterable[Arrived]) -> list[tuple[int, Arrived]]:
     keys = []
     latest: dict[str, int] = {}
     for arrived in sorted(records, key=lambda one: (one.topic, one.offset)):
         latest[arrived.topic] = max(latest.get(arrived.topic, arrived.at), arrived.at)
         keys.append((latest[arrived.topic], arrived.topic, arrived.offset, arrived))
-    return [arrived for *_, arrived in sorted(keys, key=lambda key: key[:3])]
+    return [(at, arrived) for at, *_, arrived in sorted(keys, key=lambda key: key[:3])]
+
+
+class Waiting:
+    """Records of a partition that have been read, until every input has been read as far.
+
+    Kafka hands out one input after the other. A record that is applied puts its town's clock forward, and what another input still holds
+    from before would come too late: so nothing newer than the newest record of an input that is behind is applied.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[Arrived] = []
+        self._newest: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, records: Iterable[Arrived]) -> None:
+        """Read just now."""
+        for arrived in records:
+            self._records.append(arrived)
+            self._newest[arrived.topic] = max(self._newest.get(arrived.topic, arrived.at), arrived.at)
+
+    def ahead(self, behind: Collection[str]) -> set[str]:
+        """The inputs whose newest record must wait for another input."""
+        horizon = self._horizon(behind)
+        return {topic for topic, newest in self._newest.items() if horizon is not None and newest > horizon}
+
+    def _horizon(self, behind: Collection[str]) -> int | None:
+        return min((self._newest.get(topic, -1) for topic in behind), default=None)
+
+    def take(self, behind: Collection[str], most: int) -> list[Arrived]:
+        """What may be applied now, `most` at a time: `behind` names the inputs that are not read to their end."""
+        horizon = self._horizon(behind)
+        ready = [arrived for at, arrived in _timed(self._records) if horizon is None or at <= horizon][:most]
+        taken = {(arrived.topic, arrived.offset) for arrived in ready}
+        self._records = [arrived for arrived in self._records if (arrived.topic, arrived.offset) not in taken]
+        return ready
 
 
 def key_of(entry: RouterState) -> str:
@@ -245,12 +286,12 @@ class _Work:
     def _record(self, arrived: Arrived) -> None:
         try:
             record = self._read(arrived)
+            home = self._place.partition_of(record.town)
+            if home != self._step.partition:
+                self._forward(arrived, record, home)
+                return
         except Rejected as rejected:
             self._invalid(arrived, rejected)
-            return
-        home = self._place.partition_of(record.town)
-        if home != self._step.partition:
-            self._forward(arrived, record, home)
             return
         event = Input(record=record, topic=arrived.topic, partition=arrived.partition, offset=arrived.offset)
         self._decide(record.town, event, arrived.at, record.accepted_at)

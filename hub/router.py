@@ -7,6 +7,7 @@ makes when it has read it to its end, and while its clock and the broker's agree
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,12 +16,13 @@ from hub.core.errors import AbortReason, Misconfigured, Reason, Rejected, Unavai
 from hub.core.events import RouterState
 from hub.core.rules import Rules
 from hub.lang import Text, progress
-from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Place, Poison, Step, merged
+from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Place, Poison, Step, Waiting, merged
 from hub.rulebook import load_rules
 from hub.running import announced, on_stop
 from hub.settings import HostPort, Settings
 from hub.telemetry import RouterRecorder, RouterTelemetry, log_to, serve_wsgi, telemetry_app
 from hub.transactions import (
+    REACH_WITHIN_S,
     Aborted,
     Assignment,
     BrokerClock,
@@ -38,6 +40,7 @@ from hub.wire import Record, Wire
 METRICS_PORT = 9410
 POLL_S = 0.1
 BRIEF_POLL_S = 0.01
+MOST_WAITING = 5000
 BACK_OFF_S = (0.1, 2.0)
 PROBE_S = 60.0
 CLOCKS_DIFFER_S = 60.0
@@ -103,6 +106,7 @@ class Router:
         self._member: Member | None = None
         self._place: Place
         self._partitions: dict[int, Partition] = {}
+        self._waiting: dict[int, Waiting] = defaultdict(Waiting)
         self._rebuild: _Rebuild | None = None
         self._joined = False
         self._away = ""
@@ -133,7 +137,7 @@ class Router:
         with progress(f"waiting for Kafka at {bootstrap}", f"等待 {bootstrap} 上的 Kafka"):
             while not self._stop.is_set():
                 try:
-                    if differences := topics.check(self._settings.kafka):
+                    if differences := topics.check(self._settings.kafka, within_s=REACH_WITHIN_S):
                         raise Misconfigured("; ".join(differences))
                     self._transactions.renew()
                     self._member = Member(self._settings, INPUTS, self._client_id)
@@ -173,8 +177,12 @@ class Router:
             if assignment is not None:
                 self._assigned(member, assignment)
             return
-        if polled.records:
-            self._work(polled, polled.records)
+        for number, records in polled.records.items():
+            if number in self._partitions:  # else it is being rebuilt, and read again then
+                self._waiting[number].add(records)
+        if ready := self._ready(member):
+            self._work(polled, ready)
+        self._hold_back(member)
         if self._rebuild:
             self._go_on_rebuilding(member, self._rebuild)
         # By a clock that never jumps: it must be seen that the other one does.
@@ -200,13 +208,15 @@ class Router:
             if self._aborts > ABORTS_IN_A_ROW:
                 raise Unavailable(f"{self._aborts} transactions in a row came to nothing: {error}") from error
         wait_s = BACK_OFF_S[0]
-        self._stop.wait(wait_s)
+        if self._stop.wait(wait_s) and isinstance(error, Unavailable):
+            return  # no transaction was open
         # Once at least, also when the process is ending: it aborts what is open, which would hold up every reader.
         while not self._renewed():
             wait_s = min(2 * wait_s, BACK_OFF_S[1])
             if self._stop.wait(wait_s):
                 return
         assert self._member is not None
+        self._waiting.clear()
         for partition in self._partitions.values():
             self._member.go_to(partition.number, partition.next)
 
@@ -240,11 +250,12 @@ class Router:
         self._telemetry.given_away(self._partitions.keys() - assignment.partitions)
         self._place = replace(self._place, generation=assignment.generation)
         self._partitions = {number: one for number, one in mine.items() if number in assignment.partitions}
+        self._waiting.clear()
         for partition in self._partitions.values():
             member.go_to(partition.number, partition.next)
         if new := assignment.partitions - self._partitions.keys():
-            member.pause(new)
             self._rebuild = _Rebuild(new)
+        self._hold_back(member)
 
     def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
         if not rebuild.go_on(self._settings, member, self._client_id):
@@ -252,12 +263,28 @@ class Router:
         for partition in rebuild.partitions(self._place.wire):
             self._partitions[partition.number] = partition
             member.go_to(partition.number, partition.next)
-        member.resume(rebuild.numbers)
         self._telemetry.rebuilt(rebuild.numbers, rebuild.entries, rebuild.seconds)
         rebuild.close()
         self._rebuild = None
 
     # ---- work
+
+    def _ready(self, member: Member) -> dict[int, list[Arrived]]:
+        """What may be applied now."""
+        most = self._settings.router.max_records
+        found = {
+            number: waiting.take(member.behind(number), most) for number, waiting in self._waiting.items() if waiting
+        }
+        return {number: records for number, records in found.items() if records}
+
+    def _hold_back(self, member: Member) -> None:
+        """Reads no more of what waits for other inputs than memory should hold, and nothing of what is being rebuilt."""
+        rebuilt = self._rebuild.numbers if self._rebuild else ()
+        paused = {(topic, number) for topic in INPUTS for number in rebuilt}
+        for number, waiting in self._waiting.items():
+            if len(waiting) > MOST_WAITING:
+                paused |= {(topic, number) for topic in waiting.ahead(member.behind(number))}
+        member.pause_only(paused)
 
     def _work(self, polled: Polled, records: Mapping[int, Sequence[Arrived]]) -> None:
         """All of it in one transaction; where one record makes that impossible, in as many as it takes to find it."""
@@ -340,6 +367,7 @@ class Router:
             number
             for number in due
             if ends[number].keys() == set(INPUTS)
+            and not self._waiting[number]
             and all(member.position(topic, number) >= end for topic, end in ends[number].items())
         ]
         self._transact(polled, {number: [] for number in read}, tick=True)

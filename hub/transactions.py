@@ -43,12 +43,14 @@ from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
 from hub.kafka_log import discard
 from hub.lang import Text
-from hub.partition import Arrived, Outgoing
+from hub.partition import HANDED_OVER, Arrived, Outgoing
 from hub.settings import Settings
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 FLUSH_WITHIN_S = 15.0
-ASK_WITHIN_S = 10.0
+# An orderly end may have to wait for one of each: together with what is closed then, within 10 s.
+REACH_WITHIN_S = 3.0
+ASK_WITHIN_S = 4.0
 FETCH_WAIT_MS = 100
 STABLE_WITHIN_MS = 500
 READ_S = 0.5
@@ -149,7 +151,7 @@ class Transactions:
                 # The pause before the coordinator is asked again right after a commit: 100 ms of the default would be most of the latency.
                 retry_backoff_ms=10,
                 reconnect_backoff_max_ms=1000,
-                bootstrap_timeout_ms=int(ASK_WITHIN_S * 1000),
+                bootstrap_timeout_ms=int(REACH_WITHIN_S * 1000),
                 max_block_ms=int(ASK_WITHIN_S * 1000),
                 allow_auto_create_topics=False,
             )
@@ -344,13 +346,31 @@ class Member:
             with contextlib.suppress(KafkaError, AssertionError):
                 self._consumer.seek(TopicPartition(topic, partition), offset)
 
-    def pause(self, partitions: Collection[int]) -> None:
-        """Nothing is given out for these."""
-        self._consumer.pause(*self._places(partitions))
+    def pause_only(self, places: Collection[tuple[str, int]]) -> None:
+        """Nothing is given out of these inputs (topic, partition), and of all others again."""
+        paused, owned = self._consumer.paused(), self._consumer.assignment()
+        wanted = {place for place in (TopicPartition(*one) for one in places) if place in owned}
+        if wanted - paused:
+            self._consumer.pause(*wanted - paused)
+        if paused - wanted:
+            self._consumer.resume(*paused - wanted)
 
-    def resume(self, partitions: Collection[int]) -> None:
-        """Given out again."""
-        self._consumer.resume(*self._places(partitions))
+    def behind(self, partition: int) -> set[str]:
+        """The inputs that are not read to their end, as far as the broker has told with the last records; `handed-over` never is.
+
+        What is handed over comes late in any case, and its open transactions would hold up all the others.
+        """
+        found = set()
+        for topic in self._topics:
+            place = TopicPartition(topic, partition)
+            try:
+                end = self._consumer.highwater(place)
+                at_end = end is not None and self._consumer.position(place, timeout_ms=1) >= end
+            except (KafkaError, AssertionError):
+                at_end = False  # taken away meanwhile: the next poll says so
+            if not at_end and topic != HANDED_OVER:
+                found.add(topic)
+        return found
 
     def ends(self, partitions: Collection[int]) -> dict[int, dict[str, int]]:
         """Where the inputs end now, as far as it is committed; asks the broker. Raises Unavailable."""
@@ -503,7 +523,7 @@ def _consumer(settings: Settings, **special: Any) -> Any:
         "auto_offset_reset": "earliest",
         "fetch_max_wait_ms": FETCH_WAIT_MS,
         "allow_auto_create_topics": False,
-        "bootstrap_timeout_ms": int(ASK_WITHIN_S * 1000),
+        "bootstrap_timeout_ms": int(REACH_WITHIN_S * 1000),
         "reconnect_backoff_max_ms": 1000,
     }
     try:

@@ -1,0 +1,260 @@
+"""One partition: what a batch of records makes of it, in which order, and that nothing is true before it is committed."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.core.errors import Reason
+from hub.core.events import (
+    AirAlert,
+    AlarmValue,
+    DeadLetter,
+    Decision,
+    HandedOver,
+    Journal,
+    Outcome,
+    RouterState,
+    Ticket,
+)
+from hub.core.rules import Rules
+from hub.core.town import Town
+from hub.partition import FORWARDED_FROM, Arrived, Outgoing, Partition, Place, Poison, Step, Waiting, key_of, merged
+from hub.rulebook import load_rules
+from hub.settings import Settings
+from hub.wire import Wire, headers
+
+WIRE = Wire.load()
+RULES = load_rules(Settings())
+HERE, ELSEWHERE = 3, 7
+TOWN, STRANGER = "410122106", "410122107"
+AT = 1_772_416_800_000
+PLACE = Place(RULES, WIRE, {TOWN: HERE, STRANGER: ELSEWHERE, "000000000": 5}.__getitem__, router=1, generation=4)
+
+
+def alarm(name: str, town: str = TOWN, signal: str = "begins") -> AirAlert:
+    return AirAlert(
+        id=name,
+        town=town,
+        device="ZA-1",
+        vendor="acme",
+        kind="air.device_alarm",
+        occurred_at=AT,
+        accepted_at=AT,
+        event_at=AT,
+        time_mark="device",
+        lon=None,
+        lat=None,
+        datum="",
+        message_code="2072",
+        signal=signal,
+        values=(AlarmValue(factor="a34002", value=412.0, unit="ug/m3", alarm_type="1"),),
+    )
+
+
+def arrived(record: AirAlert | bytes, offset: int, *, topic: str = "alerts.air", at: int = AT) -> Arrived:
+    if isinstance(record, bytes):
+        return Arrived(topic, HERE, offset, at, b"410122106", record)
+    return Arrived(topic, HERE, offset, at, record.town.encode(), WIRE.encode(record), tuple(headers(record)))
+
+
+def written(step: Step, topic: str) -> list[object]:
+    return [WIRE.decode(one.value) for one in step.outgoing if one.topic == topic and one.value is not None]
+
+
+def test_an_alarm_becomes_a_ticket_a_step_a_decision_memory_and_a_journal_record() -> None:
+    step = Partition(HERE).apply([arrived(alarm("a1"), 5)], AT + 9, PLACE)
+    assert [one.topic for one in step.outgoing] == [
+        *("tickets", "ticket-events", "decisions"),
+        *["router-state"] * 5,  # ticket, episode, id, the town's clock, the partition's own
+        "journal",
+    ]
+    (ticket,) = written(step, "tickets")
+    (journal,) = written(step, "journal")
+    assert isinstance(ticket, Ticket)
+    assert isinstance(journal, Journal)
+    assert {one.partition for one in step.outgoing} == {HERE}
+    assert [one.key for one in step.outgoing if one.topic == "tickets"] == [ticket.id.encode()]
+    assert (journal.number, journal.router, journal.generation, journal.at) == (1, 1, 4, AT + 9)
+    assert [(some.topic, some.first, some.last) for some in journal.ranges] == [("alerts.air", 5, 5)]
+    assert step.next == {"alerts.air": 6}
+
+
+def test_nothing_is_true_before_it_is_adopted() -> None:
+    partition = Partition(HERE)
+    batch = [arrived(alarm("a1"), 5)]
+    first, again = partition.apply(batch, AT, PLACE), partition.apply(batch, AT, PLACE)
+    assert first.outgoing == again.outgoing
+    partition.adopt(first)
+    (decision,) = written(partition.apply([arrived(alarm("a1"), 6)], AT, PLACE), "decisions")
+    assert isinstance(decision, Decision)
+    assert (decision.outcome, decision.seq) == (Outcome.REPEATED, 2)
+
+
+def test_what_the_changelog_holds_is_the_partition_again() -> None:
+    partition = Partition(HERE)
+    changelog: dict[bytes, bytes | None] = {}
+    for offset, signal in enumerate(("begins", "goes_on", "ends", "begins")):
+        step = partition.apply([arrived(alarm(f"a{offset}", signal=signal), offset)], AT + offset, PLACE)
+        changelog |= {one.key: one.value for one in step.outgoing if one.topic == "router-state"}
+        partition.adopt(step)
+    entries = [WIRE.decode(value) for value in changelog.values() if value is not None]
+    states = [entry for entry in entries if isinstance(entry, RouterState)]
+    assert {key_of(state) for state in states} == {key.decode() for key, value in changelog.items() if value}
+    restored = Partition.restored(HERE, reversed(states))
+    assert list(restored.entries()) == list(partition.entries())
+    batch = [arrived(alarm("a9", signal="ends"), 9)]
+    assert restored.apply(batch, AT, PLACE).outgoing == partition.apply(batch, AT, PLACE).outgoing
+
+
+def test_a_record_of_another_partition_is_copied_there_once_with_its_headers() -> None:
+    stray = arrived(alarm("a1", STRANGER), 5)
+    step = Partition(HERE).apply([stray], AT, PLACE)
+    (copy,) = [one for one in step.outgoing if one.topic == "handed-over"]
+    envelope = WIRE.decode(copy.value or b"")
+    assert isinstance(envelope, HandedOver)
+    assert (copy.partition, copy.key) == (ELSEWHERE, STRANGER.encode())
+    assert (envelope.topic, envelope.partition, envelope.offset, envelope.key) == (
+        "alerts.air",
+        HERE,
+        5,
+        STRANGER.encode(),
+    )
+    assert envelope.value == stray.value
+    assert copy.headers == (*stray.headers, (FORWARDED_FROM, b"alerts.air/3/5"))
+    (decision,) = written(step, "decisions")
+    assert isinstance(decision, Decision)
+    assert (decision.outcome, decision.seq) == (Outcome.FORWARDED, 0)
+    assert [one.partition for one in step.outgoing if one.topic == "decisions"] == [ELSEWHERE]
+    assert not step.towns
+
+
+def test_a_handed_over_record_is_decided_and_never_handed_over_again() -> None:
+    def envelope(town: str) -> bytes:
+        stray = arrived(alarm("a1", town), 5)
+        return WIRE.encode(
+            HandedOver(topic="alerts.air", partition=1, offset=5, key=None, value=stray.value or b"", headers=())
+        )
+
+    step = Partition(HERE).apply([arrived(envelope(TOWN), 0, topic="handed-over")], AT, PLACE)
+    assert [one.outcome for one in written(step, "decisions") if isinstance(one, Decision)] == [Outcome.OPENED]
+    wrong = Partition(HERE).apply([arrived(envelope(STRANGER), 0, topic="handed-over")], AT, PLACE)
+    assert not [one for one in wrong.outgoing if one.topic == "handed-over"]
+    assert wrong.letters == [Reason.SCHEMA]
+
+
+@pytest.mark.parametrize("topic", ["alerts.air", "readings"])
+def test_what_cannot_be_read_is_kept_and_the_next_is_decided(topic: str) -> None:
+    batch = [arrived(b"\x00garbage", 5, topic=topic), arrived(alarm("a1"), 6)]
+    step = Partition(HERE).apply(batch, AT, PLACE)
+    (letter,) = written(step, "dead-letters")
+    assert isinstance(letter, DeadLetter)
+    assert (letter.feed, letter.reason, letter.raw) == ("router", "schema", b"\x00garbage")
+    outcomes = [one.outcome for one in written(step, "decisions") if isinstance(one, Decision)]
+    assert outcomes == ([Outcome.INVALID] if topic == "alerts.air" else []) + [Outcome.OPENED]
+    assert step.applied == ([Outcome.INVALID] if topic == "readings" else [])
+
+
+def test_a_record_too_large_for_a_letter_is_told_by_hash_and_place() -> None:
+    (letter,) = written(Partition(HERE).apply([arrived(b"x" * 600_000, 5)], AT, PLACE), "dead-letters")
+    assert isinstance(letter, DeadLetter)
+    assert (letter.raw, letter.id) == (b"", "alerts.air/3/5")
+    assert letter.evidence_sha256
+
+
+def test_a_record_that_makes_decide_fail_is_named_and_alone_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decide(*arguments: object) -> object:
+        event = arguments[1]
+        assert getattr(event, "offset", None) != 6, "a defect"
+        return town_decide(*arguments)  # type: ignore[arg-type]
+
+    from hub.core.town import decide as town_decide
+
+    monkeypatch.setattr("hub.partition.decide", decide)
+    batch = [arrived(alarm(f"a{offset}"), offset) for offset in (5, 6, 7)]
+    with pytest.raises(Poison) as failed:
+        Partition(HERE).apply(batch, AT, PLACE)
+    assert failed.value.arrived.offset == 6
+    step = Partition(HERE).apply(batch[1:2], AT, PLACE, poisoned=True)
+    assert step.letters == [Reason.POISON]
+    (decision,) = written(step, "decisions")
+    assert isinstance(decision, Decision)
+    assert (decision.outcome, decision.reasons) == (Outcome.INVALID, ("poison",))
+
+
+def test_ticks_that_have_an_effect_are_written_down_and_a_replay_takes_them() -> None:
+    rules = Rules(RULES.all, {})
+    town = Town(TOWN, {"town": {"": replace(Town(TOWN, {}).clock, due=AT, forget_at=AT, now=AT - 5)}})
+    place = replace(PLACE, rules=rules)
+    live = Partition(HERE, towns={TOWN: town})
+    step = live.apply([], AT + 1, place, ticks=None)
+    (journal,) = written(step, "journal")
+    assert isinstance(journal, Journal)
+    assert [(one.town, one.now) for one in journal.ticks] == [(TOWN, AT + 1)]
+    again = Partition(HERE, towns={TOWN: town}).apply([], AT + 1, place, ticks=journal.ticks)
+    assert again.outgoing == step.outgoing
+    live.adopt(step)
+    assert not live.apply([], AT + 2, place, ticks=None).ticks
+
+
+# ---- the order of inputs
+
+
+def at(topic: str, offset: int, time: int) -> Arrived:
+    return Arrived(topic, HERE, offset, time, None, b"")
+
+
+def test_records_are_merged_by_broker_time_topic_and_offset() -> None:
+    batch = [at("readings", 1, 10), at("readings", 2, 20), at("alerts.air", 8, 10), at("alerts.air", 9, 15)]
+    assert [(one.topic, one.offset) for one in merged(reversed(batch))] == [
+        ("alerts.air", 8), ("readings", 1), ("alerts.air", 9), ("readings", 2),
+    ]  # fmt: skip
+
+
+def test_a_brokers_clock_that_goes_back_changes_no_order_within_a_topic() -> None:
+    batch = [at("readings", 1, 100), at("readings", 2, 50), at("alerts.air", 1, 60)]
+    assert [(one.topic, one.offset) for one in merged(batch)] == [("alerts.air", 1), ("readings", 1), ("readings", 2)]
+
+
+def test_nothing_overtakes_what_another_input_still_holds() -> None:
+    waiting = Waiting()
+    waiting.add([at("alerts.air", 1, 100), at("alerts.air", 2, 900)])
+    assert waiting.take({"readings"}, 10) == []
+    waiting.add([at("readings", 1, 50), at("readings", 2, 300)])
+    assert [one.at for one in waiting.take({"readings"}, 10)] == [50, 100, 300]
+    assert waiting.ahead({"readings"}) == {"alerts.air"}
+    assert waiting.take({"readings"}, 10) == []
+    assert [one.at for one in waiting.take(set(), 10)] == [900]
+    assert not waiting
+
+
+RECORDS = st.lists(st.tuples(st.sampled_from(["readings", "alerts.air"]), st.integers(0, 50)), max_size=30)
+
+
+@given(RECORDS, st.data())
+def test_however_polls_cut_the_inputs_they_are_applied_in_one_order(
+    times: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    inputs: dict[str, list[Arrived]] = {"readings": [], "alerts.air": []}
+    for topic, time in sorted(times, key=lambda one: one[1]):
+        inputs[topic].append(at(topic, len(inputs[topic]), time))
+    waiting, applied = Waiting(), []
+    left = {topic: list(some) for topic, some in inputs.items()}
+    while any(left.values()) or waiting:
+        topic = data.draw(st.sampled_from([topic for topic, some in left.items() if some] or ["readings"]))
+        count = data.draw(st.integers(1, 3))
+        waiting.add(left[topic][:count])
+        left[topic] = left[topic][count:]
+        applied += waiting.take({topic for topic, some in left.items() if some}, data.draw(st.integers(1, 5)))
+    assert [one.at for one in applied] == sorted(one.at for one in applied)
+    for topic, some in inputs.items():
+        assert [one for one in applied if one.topic == topic] == some
+
+
+def test_outgoing_tombstones_have_no_value() -> None:
+    partition = Partition(HERE)
+    partition.adopt(partition.apply([arrived(alarm("a1"), 1)], AT, PLACE))
+    step = partition.apply([arrived(alarm("a2", signal="ends"), 2)], AT, PLACE)
+    gone: list[Outgoing] = [one for one in step.outgoing if one.value is None]
+    assert {one.key.decode().split("|")[1] for one in gone} == {"ticket", "episode"}
