@@ -296,6 +296,10 @@ class Member:
 
     def poll(self, wait_s: float) -> Polled:
         """Records by partition, and the membership they were read under. Raises Unavailable."""
+        if not self._listener.joined:
+            # A join that was begun because topics were told otherwise for a moment, as by a broker that has just started, is left where it
+            # stands once they are told as before: without heartbeats, for good.
+            self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - what the library has no other word for
         try:
             batches = self._consumer.poll(timeout_ms=int(wait_s * 1000))
             group = self._consumer.group_metadata()
