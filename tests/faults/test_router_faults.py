@@ -26,8 +26,9 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer
 
+from hub.settings import Settings
 from tests.brokers import Broker, until
-from tests.faults import checker
+from tests.faults import checker, replays
 from tests.faults.checker import PARTITIONS, Contract, Log, Run, Stored, Topics, register
 from tests.faults.processes import (
     ROOT,
@@ -67,7 +68,7 @@ JOINED_WITHIN_S, KILLED_WITHIN_S, STATIONS_WITHIN_S, READ_WITHIN_S = 45.0, 40.0,
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.slow,
-    pytest.mark.timeout(290),
+    pytest.mark.timeout(420),
     # kafka-python drops the sockets of connections that were refused without closing them.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
@@ -181,7 +182,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What a run came to. `codes`: of the routers at both their ends; `aborted`: records that no reader of committed ones was shown."""
+    """What a run came to. `codes`: of the routers at both their ends; `aborted`: records that no reader of committed ones was shown.
+
+    `equal`: which replays found nothing.
+    """
 
     run: RouterRun
     kills: list[Kill]
@@ -190,6 +194,7 @@ class Carried:
     left_open: set[str]
     aborted: int
     told: dict[str, Counter[str]]
+    equal: dict[str, bool]
 
 
 def test_one_ticket_for_one_episode_through_kills_of_routers_connector_and_broker(
@@ -218,6 +223,7 @@ def test_one_ticket_for_one_episode_through_kills_of_routers_connector_and_broke
     assert sum(kill.in_transaction for kill in carried.kills) == KILLS.count("router")
     assert carried.aborted > 0
     assert carried.codes == [0] * 2 * SLOTS
+    assert [name for name, equal in carried.equal.items() if equal] == ["as it is"]
     assert carried.left_open
     assert cleared == carried.left_open
 
@@ -241,7 +247,9 @@ def carried_out() -> Carried:
         aborted = in_all(stage.broker.bootstrap) - len(run.written.records)
         codes += stage.routers.stop()
         told = {each.name: Counter(str(line["event"]) for line in each.told()) for each in stage.routers.routers}
-        return Carried(run, kills, stage.routers.ended, codes, left_open, aborted, told)
+        journal = [each for each in run.written.records if each.topic == JOURNAL]
+        equal = replayed(stage.broker.bootstrap, journal)
+        return Carried(run, kills, stage.routers.ended, codes, left_open, aborted, told, equal)
 
 
 def kill_by_chance(stations: Popen[bytes], stage: Stage) -> list[Kill]:
@@ -331,9 +339,19 @@ def in_all(bootstrap: str) -> int:
         consumer.close(autocommit=False)
 
 
-def for_replay(run: RouterRun, folder: Path) -> None:
-    """What `gridhub replay` needs of this run to be compared with it, written to `folder`. There is no such command yet: nothing."""
-    del run, folder
+def replayed(bootstrap: str, journal: Sequence[Stored]) -> dict[str, bool]:
+    """Whether a replay finds nothing: on the topics as they are, then with one thing altered each."""
+    rules = {"rules": json.dumps(RULES), "kafka": {"bootstrap": bootstrap}}
+    settings = Settings.model_validate(rules)
+    middle = journal[len(journal) // 2]
+    number = int(next(value for name, value in middle.headers if name == "ce_id").decode().partition("/")[2])
+    return {
+        "as it is": not replays.findings(settings),
+        "one byte of a decision": not replays.findings(settings, replays.one_byte("decisions", 40)),
+        "one byte of a ticket": not replays.findings(settings, replays.one_byte("tickets", 7)),
+        "one range of the journal": not replays.findings(settings, replays.one_range(middle.partition, number)),
+        "one limit of the rules": not replays.findings(replays.with_another_limit(settings)),
+    }
 
 
 def report(carried: Carried, judgement: Judgement, cleared: set[str], seconds: float) -> str:
@@ -352,6 +370,7 @@ def report(carried: Carried, judgement: Judgement, cleared: set[str], seconds: f
         "left open, then cleared": f"{len(carried.left_open)}, {len(cleared)}",
         "records of aborted transactions": carried.aborted,
         "told": {name: {word: counts[word] for word in own_words} for name, counts in carried.told.items()},
+        "replays that are equal": [name for name, equal in carried.equal.items() if equal],
         "seconds": f"{seconds:.0f}",
     }
     return "\n".join(f"{name:32} {value}" for name, value in figures.items())

@@ -1,0 +1,70 @@
+"""`gridhub replay` on the topics of a run: as they are, and with one thing altered on the way from them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from unittest import mock
+
+from hub.core.events import Journal
+from hub.partition import Arrived
+from hub.replay import replay
+from hub.settings import RuleSettings, Settings
+from hub.transactions import Whole
+from hub.wire import Wire
+
+Alter = Callable[[Arrived], Arrived]
+WIRE = Wire.load()
+
+
+def findings(settings: Settings, alter: Alter | None = None) -> list[str]:
+    """What a replay finds; each record that it reads has gone through `alter`."""
+
+    class Altered(Whole):
+        def all(self) -> Iterator[Arrived]:
+            return map(alter, super().all()) if alter else super().all()
+
+    with mock.patch("hub.replay.Whole", Altered):
+        return replay(settings).findings
+
+
+def with_another_limit(settings: Settings) -> Settings:
+    """The first rule that has a limit has another."""
+
+    def other(rule: RuleSettings) -> RuleSettings:
+        return rule.model_copy(update={"limit": rule.limit and rule.limit + 1})
+
+    first, *others = settings.rules
+    return settings.model_copy(update={"rules": (other(first), *others)})
+
+
+def one_byte(topic: str, number: int) -> Alter:
+    """The last byte of the record with this number of those on the topic differs."""
+    seen = 0
+
+    def alter(arrived: Arrived) -> Arrived:
+        nonlocal seen
+        if arrived.topic != topic or not arrived.value:
+            return arrived
+        seen += 1
+        last = arrived.value[-1] ^ 1
+        return replace(arrived, value=arrived.value[:-1] + bytes([last])) if seen == number else arrived
+
+    return alter
+
+
+def one_range(partition: int, number: int) -> Alter:
+    """The first range of this journal record ends one offset earlier or, where that leaves nothing, begins one earlier."""
+
+    def alter(arrived: Arrived) -> Arrived:
+        if (arrived.topic, arrived.partition) != ("journal", partition):
+            return arrived
+        journal = WIRE.decode(arrived.value or b"")
+        assert isinstance(journal, Journal)
+        if journal.number != number or not journal.ranges:
+            return arrived
+        first, *others = journal.ranges
+        shorter = (
+            replace(first, last=first.last - 1) if first.last > first.first else replace(first, first=first.first - 1)
+        )
+        return replace(arrived, value=WIRE.encode(replace(journal, ranges=(shorter, *others))))
+
+    return alter
