@@ -292,14 +292,13 @@ class Member:
         for topic in topics:
             # A member that joins before it knows the partitions is given none, and a second round follows.
             self._consumer.partitions_for_topic(topic)
-        _finish_what_is_begun(self._consumer._coordinator)  # noqa: SLF001 - see there
         self._consumer.subscribe(list(topics), listener=self._listener)
 
     def poll(self, wait_s: float) -> Polled:
         """Records by partition, and the membership they were read under. Raises Unavailable."""
         if not self._listener.joined:
-            # A join that was begun because topics were told otherwise for a moment, as by a broker that has just started, is left where it
-            # stands once they are told as before: without heartbeats, for good.
+            # The leader joins again when the topics' partitions are told anew. Its own assignment, made on the library's thread behind a poll
+            # that has returned, takes that reason away; nobody would take the join's result: no partitions, no heartbeats, for good.
             self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - what the library has no other word for
         try:
             batches = self._consumer.poll(timeout_ms=int(wait_s * 1000))
@@ -518,17 +517,6 @@ class BrokerClock:
         """Ends asking."""
         if self._producer is not None:
             discard(self._producer)
-
-
-def _finish_what_is_begun(coordinator: Any) -> None:
-    """Has the library finish each join that it has begun (its rule J, seen in 3.0.12).
-
-    The leader joins again when the topics' partitions are told anew. Its own assignment, made on the library's thread behind a poll that
-    has returned, takes that reason away; the next poll then sees no need to join, and nobody takes the join's result: no partitions, no
-    heartbeats, for good.
-    """
-    needed = coordinator.need_rejoin
-    coordinator.need_rejoin = lambda: needed() or coordinator.rejoining
 
 
 def _consumer(settings: Settings, **special: Any) -> Any:

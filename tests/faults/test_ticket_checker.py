@@ -219,7 +219,8 @@ class Writer:
         ticket: str = "", now: int | None = None,
     ) -> int:  # fmt: skip
         seq = self.seqs[town] = self.seqs.get(town, 0) + 1 if outcome != "forwarded" else 0
-        topic, partition, offset = self.event
+        # What is concluded from readings is concluded because time has passed.
+        topic, partition, offset = self.event if origin == "record" else ("", self.event[1], -1)
         fields: Fields = {
             "id": alert,
             "town": town,

@@ -147,13 +147,13 @@ def _key(origin: str, topic: str, partition: int, offset: int, alert: str) -> tu
 
 @dataclass
 class Matter:
-    """Means of one device under one rule. `samples`: by period and time; `told`: all times that were applied."""
+    """Means of one device under one rule. `samples`: by period and time; `told`: what each applied value is known by."""
 
     town: str
     device: str
     rule: Rule
     samples: dict[int, dict[int, Fraction]] = field(default_factory=dict)
-    told: set[int] = field(default_factory=set)
+    told: set[int | str] = field(default_factory=set)
     decided: int = -1
     clean: int = 0
     episode: Episode | None = None
@@ -223,7 +223,7 @@ class Partition:
                 self._decide(came, stored.timestamp, "forwarded")
             return
         now = self._passes(town, stored.timestamp, stored.place)
-        self._settle(town, now, stored.topic, stored.offset)
+        self._settle(town, now)
         if came.sender.name == "Reading":
             self._read(came, now)
         else:
@@ -235,7 +235,7 @@ class Partition:
         at = self._passes(town, at, f"a tick in {place}")
         if now != at:
             self.found.append(Finding(Wrong.TIME, place, f"a tick of {town} at {now}, not at {at}"))
-        if not self._settle(town, now, "", -1):
+        if not self._settle(town, now):
             self.found.append(Finding(Wrong.UNEXPECTED, place, f"a tick of {town} without effect"))
 
     def end(self, until: int) -> None:
@@ -275,12 +275,14 @@ class Partition:
         device = came.sender.message.device
         matter = self._matters.setdefault((device, rule.kind), Matter(came.town, device, rule))
         start = at - at % (rule.period * 1000)
-        if at in matter.told:
+        # A time that was put in the device's place tells nothing of what was sent again: its message does.
+        name = at if came.fields["time_mark"] == "device" else came.fields["id"]
+        if name in matter.told:
             return  # the first one stands
         if start <= matter.decided or now >= matter.ends(start):
             self.found.append(self._late(came, matter.ends(start), start))
             return
-        matter.told.add(at)
+        matter.told.add(name)
         matter.samples.setdefault(start, {})[at] = value
 
     def _late(self, came: Came, ends: int, start: int) -> Finding:
@@ -295,7 +297,7 @@ class Partition:
         )
         return Finding(Wrong.OVERTAKEN, stored.place, f"{name}: there {detail}")
 
-    def _settle(self, town: str, now: int, topic: str, offset: int) -> bool:
+    def _settle(self, town: str, now: int) -> bool:
         """Whether a period of the town was decided, or given up."""
         is_any = False
         for matter in (one for one in self._matters.values() if one.town == town):
@@ -304,10 +306,10 @@ class Partition:
                 mean, count = matter.mean(start)
                 if mean is not None:
                     matter.decided = start
-                    self._judge(matter, start, mean, count, (topic, offset, now))
+                    self._judge(matter, start, mean, count, now)
         return is_any
 
-    def _judge(self, matter: Matter, start: int, mean: Fraction, count: int, when: tuple[str, int, int]) -> None:
+    def _judge(self, matter: Matter, start: int, mean: Fraction, count: int, now: int) -> None:
         rule = matter.rule
         if mean > Fraction(str(rule.limit)):
             matter.clean = 0
@@ -318,16 +320,16 @@ class Partition:
         else:
             matter.clean += 1 if matter.episode else 0
             return
-        topic, offset, now = when
         due = Due(
             event=self._event,
             alert=f"{matter.device}/{rule.kind}/{rule.factor}/{utc(start)}",
             town=matter.town,
             device=matter.device,
             origin="watch",
-            topic=topic,
+            # Time has passed, whatever record came by.
+            topic="",
             partition=self._number,
-            offset=offset,
+            offset=-1,
             now=now,
             outcome=outcome,
             rule=rule.kind,
