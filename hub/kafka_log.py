@@ -177,7 +177,7 @@ class Publisher:
     def _connect(self, wait_s: float) -> Any:
         wait_ms = int(wait_s * 1000)
         delivery_ms = int(self._delivery_timeout_s * 1000)
-        clients = _Clients()
+        clients = Clients()
         try:
             producer = KafkaProducer(
                 kafka_client=clients.make,
@@ -237,7 +237,7 @@ class Tail:
         Raises Unavailable (no broker answers) or Misconfigured (a topic is missing).
         """
         self._bootstrap = bootstrap
-        clients = _Clients()
+        clients = Clients()
         try:
             self._consumer: Any = KafkaConsumer(
                 kafka_client=clients.make,
@@ -313,7 +313,7 @@ class Tail:
             self._consumer.seek(place, first)
 
 
-class _Clients:
+class Clients:
     """The library's network clients of one constructor: one that fails leaves its sockets open, and each try would leave more."""
 
     def __init__(self) -> None:

@@ -43,6 +43,7 @@ BRIEF_POLL_S = 0.01
 MOST_WAITING = 5000
 BACK_OFF_S = (0.1, 2.0)
 PROBE_S = 60.0
+FIRST_PROBES_S = 2.0
 CLOCKS_DIFFER_S = 60.0
 LAG_S = 5.0
 REBUILD_PART_S = 0.1
@@ -188,7 +189,8 @@ class Router:
         # By a clock that never jumps: it must be seen that the other one does.
         now = time.monotonic()
         if now >= self._next_probe:
-            self._next_probe = now + PROBE_S
+            # Until the first answer no time passes.
+            self._next_probe = now + (PROBE_S if self._broker_clock.ahead_s is not None else FIRST_PROBES_S)
             self._broker_clock.ask()
         if now >= self._next_lag:
             self._next_lag = now + LAG_S

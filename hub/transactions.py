@@ -41,7 +41,7 @@ from kafka.structs import OffsetAndMetadata
 
 from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
-from hub.kafka_log import discard
+from hub.kafka_log import Clients, discard
 from hub.lang import Text
 from hub.partition import HANDED_OVER, Arrived, Outgoing
 from hub.settings import Settings
@@ -134,8 +134,10 @@ class Transactions:
             discard(self._producer)
             self._producer = None
         timeout_ms = self._settings.router.transaction_timeout_ms
+        clients = Clients()
         try:
             producer = KafkaProducer(
+                kafka_client=clients.make,
                 bootstrap_servers=self._settings.kafka.bootstrap,
                 client_id=self._id,
                 transactional_id=self._id,
@@ -156,6 +158,7 @@ class Transactions:
                 allow_auto_create_topics=False,
             )
         except KafkaError as error:
+            clients.close()
             raise Unavailable(f"no broker answers at {self._settings.kafka.bootstrap}: {error}") from None
         try:
             producer.init_transactions()
@@ -490,9 +493,11 @@ class BrokerClock:
 
     def ask(self) -> None:
         """Sends a probe; the answer comes later. Raises nothing: a broker that is away gives no answer."""
+        clients = Clients()
         try:
             if self._producer is None:
                 self._producer = KafkaProducer(
+                    kafka_client=clients.make,
                     bootstrap_servers=self._settings.kafka.bootstrap,
                     client_id=f"gridhub-router-{self._slot}-clock",
                     acks=1,
@@ -506,6 +511,8 @@ class BrokerClock:
             sent = self._clock()
             future = self._producer.send(LIFE_SIGNS, key=f"router-{self._slot}".encode(), value=None)
         except (KafkaError, ValueError):
+            if self._producer is None:
+                clients.close()
             return
 
         def heard(metadata: Any) -> None:
@@ -530,9 +537,11 @@ def _consumer(settings: Settings, **special: Any) -> Any:
         "bootstrap_timeout_ms": int(REACH_WITHIN_S * 1000),
         "reconnect_backoff_max_ms": 1000,
     }
+    clients = Clients()
     try:
-        return KafkaConsumer(**{**common, **special})
+        return KafkaConsumer(**{**common, **special, "kafka_client": clients.make})
     except KafkaError as error:
+        clients.close()
         raise Unavailable(f"no broker answers at {settings.kafka.bootstrap}: {error}") from None
 
 
