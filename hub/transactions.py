@@ -177,14 +177,14 @@ class Transactions:
         called, and UnknownOutcome.
         """
         producer = self._producer
+        futures: list[Any] = []
         try:
             producer.begin_transaction()
-            futures = [
-                producer.send(
-                    one.topic, one.value, one.key, list(one.headers), partition=one.partition, timestamp_ms=one.at
+            for one in outgoing:
+                headers = list(one.headers)
+                futures.append(
+                    producer.send(one.topic, one.value, one.key, headers, partition=one.partition, timestamp_ms=one.at)
                 )
-                for one in outgoing
-            ]
             producer.flush(FLUSH_WITHIN_S)
             _delivered(futures)
             with self._watchdog.within(self._limit_s, UNAVAILABLE, "sending offsets"):
@@ -193,7 +193,7 @@ class Transactions:
                 )
         except (KafkaError, ValueError) as error:
             # Not aborted here, where it would wait without limit for a broker that is away: the next `init_transactions` does it.
-            raise _why(error) from error
+            raise _why([error, *(future.exception for future in futures if future.is_done)]) from error
         try:
             with self._watchdog.within(self._limit_s, UNKNOWN_OUTCOME, "the commit"):
                 producer.commit_transaction()
@@ -215,7 +215,11 @@ def _delivered(futures: Collection[Any]) -> None:
             raise future.exception or KafkaError("not delivered")
 
 
-def _why(error: Exception) -> HubError:
+def _why(errors: Sequence[Exception | None]) -> HubError:
+    """The first of `errors` is the one that was raised. A record that was too large makes what follows it fail in other words."""
+    error = next(
+        (one for one in errors if isinstance(one, MessageSizeTooLargeError | RecordListTooLargeError)), errors[0]
+    )
     match error:
         case ProducerFencedError():
             return Fenced(str(error))

@@ -2,12 +2,19 @@
 
 import contextlib
 import socket
+import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from hub.core.errors import Reason
-from hub.telemetry import FeedTelemetry
+from kafka.protocol.api_header import RequestHeader, ResponseClassRegistry
+from kafka.protocol.api_message import ApiMessage
+
+from hub.core.errors import AbortReason, Reason
+from hub.core.events import Decision
+from hub.telemetry import FeedTelemetry, RouterTelemetry
 
 Done = Callable[[Exception | None], None]
 
@@ -186,3 +193,191 @@ class CuttableProxy:
 def _break(end: socket.socket) -> None:
     with contextlib.suppress(OSError):  # broken already
         end.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of a Kafka client as it passed a `ScriptedBroker`."""
+
+    api: int
+    version: int
+    client: str
+    frame: bytes = field(repr=False)
+
+    @property
+    def request(self) -> Any:
+        """As kafka-python's own class."""
+        [kind] = {each[None] for each in ApiMessage.__subclasses__() if self.api == each.API_KEY and each.is_request()}
+        return kind[self.version].decode(self.frame, header=True)
+
+    def again(self, request: Any) -> bytes:
+        """The frame of a changed request, which keeps its number."""
+        _, correlation, client = _head(self.frame)
+        request.with_header(correlation, client)
+        return bytes(request.encode(version=self.version, header=True))
+
+    def answer(self, **fields: Any) -> bytes:
+        """The frame of an answer to it; fields as in kafka-python's class of the answer."""
+        kind = ResponseClassRegistry.get_response_class(
+            RequestHeader(request_api_key=self.api, request_api_version=self.version, correlation_id=0, client_id="")
+        )
+        answer: Any = kind(**fields)
+        answer.with_header(_head(self.frame)[1])
+        return bytes(answer.encode(header=True))
+
+    def decoded(self, answer: bytes) -> Any:
+        """An answer to it, as kafka-python's class."""
+        kind = ResponseClassRegistry.get_response_class(
+            RequestHeader(request_api_key=self.api, request_api_version=self.version, correlation_id=0, client_id="")
+        )
+        return kind.decode(answer, header=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """The frame that the client gets at once; the broker hears nothing of the request."""
+
+    answer: bytes
+
+
+class ScriptedBroker(CuttableProxy):
+    """A proxy that understands the frames of Kafka, and can be told what becomes of requests of a kind.
+
+    `on_request[api](asked)` says what the broker gets: the frame (`asked.frame`, or another), or `Instead`, or None: nothing, and the client
+    waits. `on_answer[api](asked, answer)` says what the client gets: the frame, or None. It may wait: what follows on the same
+    connection waits behind it. Answers keep the order of their requests.
+    """
+
+    PRODUCE, FETCH, JOIN_GROUP, HEARTBEAT, SYNC_GROUP, INIT_PRODUCER_ID = 0, 1, 11, 12, 14, 22
+    ADD_PARTITIONS, ADD_OFFSETS, END_TXN, TXN_OFFSET_COMMIT = 24, 25, 26, 28
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.on_request: dict[int, Callable[[Asked], bytes | Instead | None]] = {}
+        self.on_answer: dict[int, Callable[[Asked, bytes], bytes | None]] = {}
+        self.mistakes: list[Exception] = []
+        """What the script itself raised; a test must find none."""
+        self._talks: dict[frozenset[int], _Talk] = {}
+        super().__init__()
+
+    def count(self, api: int) -> int:
+        """How many requests of the kind have come."""
+        return sum(asked.api == api for asked in self.asked)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        from_client = source.getsockname() == self._listener.getsockname()
+        with self._lock:
+            talk = self._talks.setdefault(frozenset((id(source), id(sink))), _Talk())
+        try:
+            with contextlib.suppress(OSError, struct.error):
+                while frame := _frame(source):
+                    self._flowing.wait()
+                    if self._cut:
+                        break
+                    if from_client:
+                        self._ask(talk, frame, source, sink)
+                    else:
+                        self._answer(talk, frame, sink)
+        except Exception as mistake:  # noqa: BLE001 - of the script; it must not look like a lost line
+            self.mistakes.append(mistake)
+        with self._lock:
+            self._talks.pop(frozenset((id(source), id(sink))), None)
+        for end in (source, sink):
+            _break(end)
+
+    def _ask(self, talk: "_Talk", frame: bytes, client: socket.socket, server: socket.socket) -> None:
+        (api, version), _, name = _head(frame)
+        asked = Asked(api, version, name, frame)
+        self.asked.append(asked)
+        script = self.on_request.get(api)
+        becomes = script(asked) if script else frame
+        if becomes is None:
+            return
+        with talk.lock:
+            talk.expected.append((asked, becomes.answer if isinstance(becomes, Instead) else None))
+            talk.give(client)
+        if not isinstance(becomes, Instead):
+            server.sendall(struct.pack(">i", len(becomes)) + becomes)
+
+    def _answer(self, talk: "_Talk", frame: bytes, client: socket.socket) -> None:
+        with talk.lock:
+            asked, _ = talk.expected[0]
+        script = self.on_answer.get(asked.api)
+        becomes = script(asked, frame) if script else frame
+        with talk.lock:
+            talk.expected.popleft()
+            if becomes is not None:
+                client.sendall(struct.pack(">i", len(becomes)) + becomes)
+            talk.give(client)
+
+
+class _Talk:
+    """One connection: requests that wait for their answers, each with the answer that is known already."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.expected: deque[tuple[Asked, bytes | None]] = deque()
+
+    def give(self, client: socket.socket) -> None:
+        while self.expected and (known := self.expected[0][1]) is not None:
+            self.expected.popleft()
+            client.sendall(struct.pack(">i", len(known)) + known)
+
+
+def _head(frame: bytes) -> tuple[tuple[int, int], int, str]:
+    api, version, correlation, length = struct.unpack_from(">hhih", frame)
+    return (api, version), correlation, frame[10 : 10 + max(0, length)].decode()
+
+
+def _frame(source: socket.socket) -> bytes:
+    """The next whole frame without its length; empty at the end."""
+    (size,) = struct.unpack(">i", _exactly(source, 4))
+    return _exactly(source, size)
+
+
+def _exactly(source: socket.socket, size: int) -> bytes:
+    got = bytearray()
+    while len(got) < size and (some := source.recv(size - len(got))):
+        got += some
+    return bytes(got)
+
+
+class RememberingRouterTelemetry(RouterTelemetry):
+    """Remembers what happened in a router, as (name, arguments), in order."""
+
+    def __init__(self) -> None:
+        self.happened: list[tuple[object, ...]] = []
+
+    def named(self, name: str) -> list[tuple[object, ...]]:
+        """The arguments of every happening of that name."""
+        return [what[1:] for what in self.happened if what[0] == name]
+
+    def assigned(self, partitions: Collection[int], generation: int) -> None:
+        self.happened.append(("assigned", frozenset(partitions), generation))
+
+    def rebuilt(self, partitions: Collection[int], entries: int, seconds: float) -> None:
+        self.happened.append(("rebuilt", frozenset(partitions), entries, seconds))
+
+    def committed(self) -> None:
+        self.happened.append(("committed",))
+
+    def decided(self, decision: Decision, waited_s: float | None) -> None:
+        self.happened.append(("decided", decision, waited_s))
+
+    def dead_lettered(self, reason: Reason, partition: int) -> None:
+        self.happened.append(("dead_lettered", reason, partition))
+
+    def aborted(self, reason: AbortReason, why: str) -> None:
+        self.happened.append(("aborted", reason, why))
+
+    def clock_off(self, ahead_s: float) -> None:
+        self.happened.append(("clock_off", ahead_s))
+
+    def clock_right(self, ahead_s: float) -> None:
+        self.happened.append(("clock_right", ahead_s))
+
+    def kafka_away(self, why: str) -> None:
+        self.happened.append(("kafka_away", why))
+
+    def kafka_back(self) -> None:
+        self.happened.append(("kafka_back",))
