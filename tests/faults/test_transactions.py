@@ -285,6 +285,21 @@ def test_offsets_of_a_failed_transaction_are_forgotten(
     assert values(broker, topic) == [b"new"]
 
 
+def test_a_refused_record_is_the_reason_also_where_others_fail_with_it(
+    broker: Broker, topic: str, slot: Transactions, members: Callable[[], Member]
+) -> None:
+    """4.6. Batches that had not been sent fail for a reason that says less, and may stand before it."""
+    polled, _ = settled(members())
+    slot.renew()
+    chance = random.Random(1)
+    outgoing = [record(topic, 0, chance.randbytes(130_000)) for _ in range(3)]
+    with pytest.raises(Aborted) as caught:
+        slot.commit([*outgoing, record(topic, 1, chance.randbytes(1_500_000))], {(topic, 0): 1}, polled.group)
+    assert caught.value.reason is AbortReason.REFUSED
+    slot.renew()
+    assert values(broker, topic) == []
+
+
 def test_records_of_a_membership_that_was_lost_meanwhile_are_dropped(
     broker: Broker, topic: str, scripted: ScriptedBroker, members: Callable[[], Member]
 ) -> None:
