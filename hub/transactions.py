@@ -217,12 +217,15 @@ def _delivered(futures: Collection[Any]) -> None:
 
 def _why(errors: Sequence[Exception | None]) -> HubError:
     """The first of `errors` is the one that was raised. A record that was too large makes what follows it fail in other words."""
+    for one in errors:
+        # What is called after the producer was fenced fails with a plain error that only holds the reason. A new producer would fence the
+        # other router in turn.
+        if any(isinstance(cause, ProducerFencedError) for cause in (one, *getattr(one, "args", ()))):
+            return Fenced(str(one))
     error = next(
         (one for one in errors if isinstance(one, MessageSizeTooLargeError | RecordListTooLargeError)), errors[0]
     )
     match error:
-        case ProducerFencedError():
-            return Fenced(str(error))
         case MessageSizeTooLargeError() | RecordListTooLargeError():
             return Aborted(AbortReason.REFUSED, error)
         case CommitFailedError():

@@ -522,6 +522,9 @@ def test_the_later_of_two_in_a_slot_stays(empty: str, start: Start) -> None:
     found = decisions(empty, len(TOWNS))
     second.until_ready()
     assert second.stop() == 0
+    # None has taken the slot back.
+    assert "ProducerFenced" not in second.said()
+    assert '"reason": "other"' not in first.said()
     assert sorted(one.id for one in found) == sorted(f"station-{number}/2072/1" for number in range(len(TOWNS)))
     assert_journal(empty)
 
