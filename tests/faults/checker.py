@@ -15,7 +15,7 @@ import re
 import struct
 import time
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -97,10 +97,11 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A message went out: when, and on which line of the log."""
+    """A message went out: when, on which line of the log, and on which of the device's connections."""
 
     at: int
     line: int
+    connection: int = 0
 
 
 @dataclass
@@ -184,7 +185,8 @@ class Log:
         messages: dict[tuple[str, int], Message] = {}
         streams: dict[str, list[bytearray]] = defaultdict(list)
         for number, line in enumerate(lines):
-            device, at = line["device"], Attempt(line["at"], number)
+            device = line["device"]
+            at = Attempt(line["at"], number, len(streams[device]))
             match line["what"]:
                 case "connected":
                     streams[device].append(bytearray())
@@ -637,13 +639,13 @@ def findings(run: Run) -> list[Finding]:
     for record in kept:
         found += _as_it_should_be(record, run)
     found += _positions(run.topics)
-    found += _doubles(run.topics)
     records: dict[int, list[Kept]] = defaultdict(list)
     for record in kept:
         records[id(record.message)].append(record)
     for message in run.log.messages:
         found += _answers(message)
         found += _story(message, records[id(message)])
+        found += _doubles(message, records[id(message)])
         found += _gone(message, records[id(message)], run.outages)
     found += _order(kept)
     found += _balance(run, kept)
@@ -753,13 +755,22 @@ def _positions(topics: Topics) -> Iterator[Finding]:
                 )
 
 
-def _doubles(topics: Topics) -> Iterator[Finding]:
-    """A message sent again was accepted again, at another time: equal bytes come of no sender."""
-    seen: dict[bytes | None, Stored] = {}
-    for record in topics.records:
-        first = seen.setdefault(record.value, record)
-        if first is not record:
-            yield Finding(Wrong.DOUBLE, record.place, f"byte for byte as {first.place}")
+def _doubles(message: Message, records: Sequence[Kept]) -> Iterator[Finding]:
+    """A message sent again was accepted again, mostly at another time.
+
+    Equal bytes come of a sender only where several sendings waited together on one connection, as with a connector that has not read for a
+    while: each record took one of those that had been sent by then.
+    """
+    by_bytes: dict[bytes | None, list[Kept]] = defaultdict(list)
+    for record in records:
+        by_bytes[record.stored.value].append(record)
+    for same in by_bytes.values():
+        at = same[0].accepted_at
+        sent = Counter(attempt.connection for attempt in message.attempts if attempt.at <= at)
+        together = sent.pop(max(sent, default=0), 0)
+        before = sum(record.accepted_at < at for record in records)
+        for record in same[max(1, together - max(0, before - sent.total())) :]:
+            yield Finding(Wrong.DOUBLE, record.stored.place, f"byte for byte as {same[0].stored.place}")
 
 
 def _answers(message: Message) -> Iterator[Finding]:

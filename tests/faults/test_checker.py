@@ -459,7 +459,8 @@ def test_a_record_doubled_is_found(seed: int, where: str) -> None:
                 return [*records, late]
             return [each for one in records for each in ((one, one) if one is copied else (one,))]
 
-        assert Wrong.DOUBLE in wrongs(rewritten(run, double))
+        # Where one of several sendings on a connection came to nothing, only the sum tells.
+        assert wrongs(rewritten(run, double)) & {Wrong.DOUBLE, Wrong.BALANCE}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
