@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError
 
 from hub import topics as hub_topics
 from hub.router import Router
 from hub.rulebook import load_rules
 from hub.running import run_file
 from hub.settings import KafkaSettings, RouterSettings, RuleTables, Settings
-from hub.transactions import Watchdog
+from hub.transactions import Member, Watchdog
 from tests.doubles import RememberingRouterTelemetry
 
 READY_WITHIN_S = 90.0
@@ -218,9 +219,17 @@ class RouterProcess:
 
 
 def emptied(bootstrap: str, kafka: Mapping[str, Any] | None = None) -> None:
-    """All topics of the hub made anew, and with them the offsets that a group has on them."""
+    """All topics of the hub made anew, and no group of routers: a killed one leaves it with its session only, and owns as long."""
     settings = KafkaSettings(bootstrap=bootstrap, **(kafka or {}))
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+
+    def no_group() -> bool:
+        try:
+            return set(admin.delete_groups([Member.GROUP]).values()) <= {"OK", "GroupIdNotFoundError"}
+        except CoordinatorNotAvailableError:
+            return False  # a broker that has just started
+
+    until(no_group, 30.0)
     names = set(hub_topics.load_topics())
     if there := names & set(admin.list_topics()):
         admin.delete_topics(list(there))
