@@ -330,7 +330,7 @@ def test_what_was_handed_over_to_a_wrong_partition_is_not_handed_on(empty: str, 
     senders.close()
     router = start()
     found = decisions(empty, 2)
-    assert [one.id for one in found if one.outcome == Outcome.INVALID] == [place]
+    assert [(one.id, one.reasons) for one in found if one.outcome == Outcome.INVALID] == [(place, ("schema",))]
     assert [one.id for one in found if one.outcome == Outcome.OPENED] == ["station-2/2072/1"]
     assert router.stop() == 0
     assert len(committed(empty, "handed-over")) == 1
