@@ -208,6 +208,11 @@ class Waiting:
             self._records.append(arrived)
             self._newest[arrived.topic] = max(self._newest.get(arrived.topic, arrived.at), arrived.at)
 
+    @property
+    def oldest(self) -> int | None:
+        """The earliest broker time of what waits, ms UTC."""
+        return min((arrived.at for arrived in self._records), default=None)
+
     def ahead(self, behind: Collection[str]) -> set[str]:
         """The inputs whose newest record must wait for another input."""
         horizon = self._horizon(behind)

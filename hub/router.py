@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from hub import topics
 from hub.core.errors import AbortReason, Misconfigured, Reason, Rejected, Unavailable
@@ -41,6 +42,7 @@ METRICS_PORT = 9410
 POLL_S = 0.1
 BRIEF_POLL_S = 0.01
 MOST_WAITING = 5000
+NO_TICKS: Mapping[int, int] = MappingProxyType({})
 BACK_OFF_S = (0.1, 2.0)
 PROBE_S = 60.0
 FIRST_PROBES_S = 2.0
@@ -108,6 +110,7 @@ class Router:
         self._place: Place
         self._partitions: dict[int, Partition] = {}
         self._waiting: dict[int, Waiting] = defaultdict(Waiting)
+        self._asked: dict[int, tuple[int, dict[str, int]]] = {}
         self._rebuild: _Rebuild | None = None
         self._joined = False
         self._away = ""
@@ -197,7 +200,8 @@ class Router:
             self._tell_lag(member)
         if now >= self._next_tick:
             self._next_tick = now + self._settings.router.tick_s
-            self._pass_time(member, polled)
+            self._ask_ends(member)
+        self._pass_time(member, polled)
 
     def _recover(self, error: Aborted | Unavailable) -> None:
         """Nothing has happened: a new producer, every owned partition back to where it stands, the same again."""
@@ -219,6 +223,7 @@ class Router:
                 return
         assert self._member is not None
         self._waiting.clear()
+        self._asked.clear()
         for partition in self._partitions.values():
             self._member.go_to(partition.number, partition.next)
 
@@ -253,6 +258,7 @@ class Router:
         self._place = replace(self._place, generation=assignment.generation)
         self._partitions = {number: one for number, one in mine.items() if number in assignment.partitions}
         self._waiting.clear()
+        self._asked.clear()
         for partition in self._partitions.values():
             member.go_to(partition.number, partition.next)
         if new := assignment.partitions - self._partitions.keys():
@@ -316,14 +322,20 @@ class Router:
                 self._work(polled, _by_partition(some))
 
     def _transact(
-        self, polled: Polled, records: Mapping[int, Sequence[Arrived]], *, poisoned: bool = False, tick: bool = False
+        self,
+        polled: Polled,
+        records: Mapping[int, Sequence[Arrived]],
+        *,
+        poisoned: bool = False,
+        tick_at: Mapping[int, int] = NO_TICKS,
     ) -> None:
-        """One transaction. Raises Poison, Aborted, Fenced, UnknownOutcome."""
-        at = int(self._clock() * 1000)
+        """One transaction. `tick_at`: at which time a partition's towns get their tick. Raises Poison, Aborted, Fenced, UnknownOutcome."""
+        now = int(self._clock() * 1000)
         steps = []
         for number, some in records.items():
             partition = self._partitions[number]
-            step = partition.apply(some, at, self._place, poisoned=poisoned, ticks=None if tick else ())
+            at, ticks = tick_at.get(number, now), None if number in tick_at else ()
+            step = partition.apply(some, at, self._place, poisoned=poisoned, ticks=ticks)
             if some or step.ticks:
                 steps.append((partition, step))
         if not steps:
@@ -356,23 +368,28 @@ class Router:
 
     # ---- time
 
-    def _pass_time(self, member: Member, polled: Polled) -> None:
-        """A tick for every partition that is read to its end and has something due."""
+    def _ask_ends(self, member: Member) -> None:
+        """Where the inputs end now, for each partition that has something due: its tick comes when it has been read up to there."""
         if not self._clocks_agree():
             return
         now = int(self._clock() * 1000)
-        due = [number for number, partition in self._partitions.items() if partition.due(now)]
-        if not due:
-            return
-        ends = member.ends(due)
-        read = [
-            number
-            for number in due
-            if ends[number].keys() == set(INPUTS)
-            and not self._waiting[number]
-            and all(member.position(topic, number) >= end for topic, end in ends[number].items())
-        ]
-        self._transact(polled, {number: [] for number in read}, tick=True)
+        due = [number for number, one in self._partitions.items() if one.due(now) and number not in self._asked]
+        if due:
+            self._asked |= {number: (now, ends) for number, ends in member.ends(due).items()}
+
+    def _pass_time(self, member: Member, polled: Polled) -> None:
+        """A tick for every partition that has been read to where it ended when it was asked, at that moment's time."""
+        read = {
+            number: at
+            for number, (at, ends) in self._asked.items()
+            if ends.keys() == set(INPUTS)
+            and all(member.position(topic, number) >= end for topic, end in ends.items())
+            and ((oldest := self._waiting[number].oldest) is None or oldest > at)
+        }
+        if read:
+            self._transact(polled, {number: [] for number in read}, tick_at=read)
+            for number in read:
+                del self._asked[number]
 
     def _clocks_agree(self) -> bool:
         ahead_s = self._broker_clock.ahead_s

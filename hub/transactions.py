@@ -495,8 +495,14 @@ class BrokerClock:
         self._slot = slot
         self._clock = clock
         self._producer: Any = None
-        self.ahead_s: float | None = None
-        """Seconds this clock is ahead of the broker's; None before the first answer."""
+        self._brokers_lead: float | None = None  # the broker's time less a clock here that never jumps
+
+    @property
+    def ahead_s(self) -> float | None:
+        """Seconds this machine's clock is ahead of the broker's now, however it jumps; None before the first answer."""
+        if self._brokers_lead is None:
+            return None
+        return self._clock() - (time.monotonic() + self._brokers_lead)
 
     def ask(self) -> None:
         """Sends a probe; the answer comes later. Raises nothing: a broker that is away gives no answer."""
@@ -515,7 +521,7 @@ class BrokerClock:
                     request_timeout_ms=5_000,
                     allow_auto_create_topics=False,
                 )
-            sent = self._clock()
+            sent = time.monotonic()
             future = self._producer.send(LIFE_SIGNS, key=f"router-{self._slot}".encode(), value=None)
         except (KafkaError, ValueError):
             if self._producer is None:
@@ -523,7 +529,7 @@ class BrokerClock:
             return
 
         def heard(metadata: Any) -> None:
-            self.ahead_s = (sent + self._clock()) / 2 - metadata.timestamp / 1000
+            self._brokers_lead = metadata.timestamp / 1000 - (sent + time.monotonic()) / 2
 
         future.add_callback(heard)
 

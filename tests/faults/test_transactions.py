@@ -38,11 +38,7 @@ from hub.wire import Wire
 from tests.brokers import Broker, RouterProcess, RouterThread, committed, emptied, until
 from tests.doubles import Asked, Instead, ScriptedBroker
 
-pytestmark = [
-    pytest.mark.kafka,
-    # kafka-python leaves the socket of a failed connection to the garbage collector.
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-]
+pytestmark = pytest.mark.kafka
 
 WIRE = Wire.load()
 TOWN, OTHER_TOWN = "410122106", "410122107"

@@ -247,7 +247,6 @@ def test_processes_are_found_by_their_run_files_and_asked(tmp_path: Path) -> Non
     assert processes.seen[0] == ()
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_json_without_a_hub_is_complete_and_says_that_kafka_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,8 +109,8 @@ def test_an_end_during_the_set_up_leaves_nobody(tmp_path: Path, end: Callable[[p
             stdout=said,
             stderr=said,
             start_new_session=True,
-            # Whoever runs the tests under nohup hands on a SIGHUP that no shell can trap.
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            # Whoever runs the tests under nohup, or in the background, hands on signals that no shell can trap.
+            preexec_fn=lambda: [signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGHUP)],
         )
         family: list[psutil.Process] = []
         try:

@@ -22,11 +22,7 @@ from hub.wire import Wire
 from tests.brokers import Broker
 from tests.doubles import CuttableProxy, RememberingTelemetry
 
-pytestmark = [
-    pytest.mark.kafka,
-    # kafka-python leaves the socket of a failed connection to the garbage collector.
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-]
+pytestmark = pytest.mark.kafka
 
 PARTITIONS = 12
 TOWNS = [f"4101221{number:02}" for number in range(24)]

@@ -42,11 +42,7 @@ from hub.wire import Record, Wire
 from tests.brokers import Broker, RouterProcess, RouterThread, committed, emptied, until
 from tests.doubles import CuttableProxy
 
-pytestmark = [
-    pytest.mark.kafka,
-    # kafka-python leaves the socket of a failed connection to the garbage collector.
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-]
+pytestmark = pytest.mark.kafka
 
 WIRE = Wire.load()
 PARTITIONS = 12
@@ -594,9 +590,7 @@ def remembered(count: int) -> Iterator[RouterState]:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_open_episodes_are_there_again_in_time(
-    empty: str, make: Start, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_hundred_thousand_open_episodes_are_there_again_in_time(empty: str, make: Start) -> None:
     producer = KafkaProducer(bootstrap_servers=empty, linger_ms=50, batch_size=1 << 20, compression_type="lz4")
     count = 100_000
     for state in remembered(count):
@@ -618,7 +612,6 @@ def test_a_hundred_thousand_open_episodes_are_there_again_in_time(
     )
     rebuild_s = router.metric("gridhub_rebuild_seconds")
     for name, figure in (("ready_s", took), ("rebuild_s", rebuild_s), ("mebibytes", resident / 2**20)):
-        record_property(name, round(figure, 1))
         print(f"{count} open episodes: {name} {figure:.1f}")
     assert entries == 2 * count + len(TOWNS)
     assert took < 45
