@@ -275,7 +275,9 @@ def test_a_wait_of_no_whole_milliseconds_has_one_end() -> None:
 
 def full(start: int) -> Episode:
     """Of one hour as many values as may wait, each as long as it can get."""
-    values = (Sample(start + index, 300_000, -1.2345678901234567e-100, f"{index:016x}") for index in range(MOST_WAIT - 1))
+    values = (
+        Sample(start + index, 300_000, -1.2345678901234567e-100, f"{index:016x}") for index in range(MOST_WAIT - 1)
+    )
     return Episode(periods=(Period(start, realtime=tuple(values)),))
 
 
