@@ -381,6 +381,7 @@ class Router:
         off = abs(ahead_s) > CLOCKS_DIFFER_S
         if off and not self._clock_off:
             self._telemetry.clock_off(ahead_s)
+            self._next_probe = 0.0  # a machine that slept has a right clock, and the answer says so
         if self._clock_off and not off:
             self._telemetry.clock_right(ahead_s)
         self._clock_off = off

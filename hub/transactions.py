@@ -484,7 +484,11 @@ def partition_of(settings: Settings) -> Callable[[str], int]:
 
 
 class BrokerClock:
-    """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives."""
+    """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives.
+
+    Between two answers the broker's time is reckoned by a clock that never jumps: a jump is seen at once, not with the next answer, for what
+    a wrong time has decided stays decided.
+    """
 
     def __init__(self, settings: Settings, slot: int, clock: Callable[[], float]) -> None:
         """`clock`: seconds since 1970 by this machine."""
@@ -492,8 +496,12 @@ class BrokerClock:
         self._slot = slot
         self._clock = clock
         self._producer: Any = None
-        self.ahead_s: float | None = None
-        """Seconds this clock is ahead of the broker's; None before the first answer."""
+        self._brokers: float | None = None  # the broker's time when the clock that never jumps began
+
+    @property
+    def ahead_s(self) -> float | None:
+        """Seconds this clock is ahead of the broker's now; None before the first answer."""
+        return None if self._brokers is None else self._clock() - (self._brokers + time.monotonic())
 
     def ask(self) -> None:
         """Sends a probe; the answer comes later. Raises nothing: a broker that is away gives no answer."""
@@ -512,7 +520,7 @@ class BrokerClock:
                     request_timeout_ms=5_000,
                     allow_auto_create_topics=False,
                 )
-            sent = self._clock()
+            sent = time.monotonic()
             future = self._producer.send(LIFE_SIGNS, key=f"router-{self._slot}".encode(), value=None)
         except (KafkaError, ValueError):
             if self._producer is None:
@@ -520,7 +528,7 @@ class BrokerClock:
             return
 
         def heard(metadata: Any) -> None:
-            self.ahead_s = (sent + self._clock()) / 2 - metadata.timestamp / 1000
+            self._brokers = metadata.timestamp / 1000 - (sent + time.monotonic()) / 2
 
         future.add_callback(heard)
 
