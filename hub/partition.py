@@ -126,11 +126,11 @@ class Partition:
         journal = 0
         towns: dict[str, dict[str, dict[str, Entry]]] = {}
         for entry in entries:
-            if entry.kind == OWN:
-                journal = json.loads(entry.body)["journal"]
-                continue
-            kinds = towns.setdefault(entry.town, {})
             try:
+                if entry.kind == OWN:
+                    journal = json.loads(entry.body)["journal"]
+                    continue
+                kinds = towns.setdefault(entry.town, {})
                 kinds.setdefault(entry.kind, {})[entry.id] = memory.from_text(entry.kind, entry.body)
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{key_of(entry)}: {error}") from error

@@ -53,7 +53,7 @@ ABORTS_IN_A_ROW = 20
 def run(settings: Settings, slot: int) -> int:
     """Serves until SIGTERM or SIGINT, then ends in order; returns 0.
 
-    Waits for Kafka for as long as it takes. Raises Misconfigured; Unavailable when another router has taken the slot, or transactions fail
+    Waits for Kafka for as long as it takes. Raises Misconfigured, also for memory that this version cannot read; Unavailable when another router has taken the slot, or transactions fail
     though Kafka answers; UnknownOutcome when only Kafka knows whether a transaction was committed; any other exception is a defect.
     """
     log_to(form=settings.telemetry.format)
@@ -151,7 +151,9 @@ class Router:
                     return
 
     def run(self) -> None:
-        """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Unavailable (it cannot go on, though Kafka answers)."""
+        """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Misconfigured (memory that this version cannot read),
+        Unavailable (it cannot go on, though Kafka answers).
+        """
         while not self._stop.is_set():
             try:
                 self._turn()
@@ -453,13 +455,21 @@ class _Rebuild:
         return True
 
     def partitions(self, wire: Wire) -> Iterator[Partition]:
-        """What was there. Raises Unavailable for an entry that this program cannot read: going on without it would forget."""
+        """What was there. Raises Misconfigured for an entry that this program cannot read: going on without it would forget."""
         for number, last in self._last.items():
             self.entries += len(last)
             try:
                 partition = Partition.restored(number, [_entry(wire.decode(value)) for value in last.values()])
             except (Rejected, ValueError) as error:
-                raise Unavailable(f"{ROUTER_STATE}/{number} cannot be read by this program: {error}") from error
+                # Not Unavailable, after which the same would be tried again and again: it takes another program, so a person.
+                raise Misconfigured(
+                    str(
+                        Text(
+                            f"{ROUTER_STATE}/{number} cannot be read by this version of the program: {error}",
+                            f"此版本的程序无法读取 {ROUTER_STATE}/{number}：{error}",
+                        )
+                    )
+                ) from error
             partition.next = self._offsets[number]
             yield partition
 

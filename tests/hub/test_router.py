@@ -1,0 +1,48 @@
+"""The router's process, as far as it needs no Kafka."""
+
+from unittest import mock
+
+import pytest
+
+from hub.core.errors import Misconfigured
+from hub.core.events import RouterState
+from hub.partition import Arrived
+from hub.router import _Rebuild
+from hub.settings import Settings
+from hub.transactions import Member, Whole
+from hub.wire import Wire
+
+WIRE = Wire.load()
+HERE = 3
+OFFSETS = {"readings": 7, "alerts.air": 0, "handed-over": 0}
+
+
+def rebuild(*entries: bytes, offsets: dict[str, int] = OFFSETS) -> _Rebuild:
+    """One that has read the changelog of one partition; `offsets`: what the group has committed of it."""
+    member, whole = mock.Mock(spec=Member), mock.Mock(spec=Whole)
+    member.committed.return_value = offsets
+    whole.complete.side_effect = [False, True]
+    whole.read.return_value = [
+        Arrived("router-state", HERE, offset, 0, str(offset).encode(), value) for offset, value in enumerate(entries)
+    ]
+    made = _Rebuild([HERE])
+    with mock.patch("hub.router.Whole", return_value=whole):
+        assert made.go_on(Settings(), member, "a test")
+    return made
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"no record",
+        WIRE.encode(RouterState(town="410122106", kind="of a later version", id="", body="{}")),
+        WIRE.encode(RouterState(town="410122106", kind="town", id="", body='{"now":1,"later":2}')),
+        WIRE.encode(RouterState(town="", kind="partition", id="3", body='{"number":1}')),
+        WIRE.encode(RouterState(town="", kind="partition", id="3", body="[]")),
+    ],
+    ids=["no record", "another kind", "another field", "no journal number", "no object"],
+)
+def test_memory_that_this_version_cannot_read_ends_the_process(entry: bytes) -> None:
+    """As something that may be there later it would be tried again without end, with a new producer each time."""
+    with pytest.raises(Misconfigured, match="router-state/3 cannot be read by this version"):
+        list(rebuild(entry).partitions(WIRE))
