@@ -470,7 +470,7 @@ class _Rebuild:
                         )
                     )
                 ) from error
-            partition.next = self._offsets[number]
+            partition.goes_on_at(self._offsets[number])
             yield partition
 
     def close(self) -> None:

@@ -46,3 +46,19 @@ def test_memory_that_this_version_cannot_read_ends_the_process(entry: bytes) -> 
     """As something that may be there later it would be tried again without end, with a new producer each time."""
     with pytest.raises(Misconfigured, match="router-state/3 cannot be read by this version"):
         list(rebuild(entry).partitions(WIRE))
+
+
+def test_offsets_that_the_group_has_forgotten_are_remembered() -> None:
+    """Kafka forgets them where no member came for a week; from the beginning, every alert would open its ticket once more."""
+    own = RouterState(town="", kind="partition", id="3", body='{"journal":5,"next":{"alerts.air":9,"readings":3}}')
+    forgotten = dict.fromkeys(OFFSETS, 0)
+    (partition,) = rebuild(WIRE.encode(own), offsets=forgotten).partitions(WIRE)
+    assert (partition.journal, partition.next) == (5, {"readings": 3, "alerts.air": 9, "handed-over": 0})
+    (partition,) = rebuild(WIRE.encode(own), offsets=OFFSETS).partitions(WIRE)
+    assert partition.next == {"readings": 7, "alerts.air": 9, "handed-over": 0}
+
+
+def test_memory_without_offsets_goes_on_at_those_of_the_group() -> None:
+    own = RouterState(town="", kind="partition", id="3", body='{"journal": 5}')
+    (partition,) = rebuild(WIRE.encode(own)).partitions(WIRE)
+    assert (partition.journal, partition.next) == (5, OFFSETS)
