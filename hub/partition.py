@@ -220,6 +220,10 @@ class Waiting:
             self._records.append(arrived)
             self._newest[arrived.topic] = max(self._newest.get(arrived.topic, arrived.at), arrived.at)
 
+    def count(self, topic: str) -> int:
+        """How many there are of an input."""
+        return sum(arrived.topic == topic for arrived in self._records)
+
     def ahead(self, behind: Collection[str]) -> set[str]:
         """The inputs whose newest record must wait for another input."""
         horizon = self._horizon(behind)

@@ -114,7 +114,8 @@ class Router:
         self._clock_off = False
         self._aborts = 0
         self._next_tick = self._next_probe = self._next_lag = 0.0
-        self._behind_since: dict[tuple[str, int], float] = {}
+        self._behind_since: dict[tuple[str, int], tuple[int, float]] = {}
+        """Where an input ended when it was seen to be behind, and when that was (monotonic)."""
 
     # ---- what others see
 
@@ -252,6 +253,7 @@ class Router:
         # A member of both generations, with none between them, was the only owner of what it has in both.
         mine = {} if assignment.lost or assignment.generation != generation + 1 else self._partitions
         self._telemetry.given_away(self._partitions.keys() - assignment.partitions)
+        self._behind_since.clear()  # others may have read on since
         self._place = replace(self._place, generation=assignment.generation)
         self._partitions = {number: one for number, one in mine.items() if number in assignment.partitions}
         self._waiting.clear()
@@ -395,10 +397,17 @@ class Router:
         self._kafka("")
         for number, ends in found.items():
             for topic, end in ends.items():
-                behind = max(0, end - member.position(topic, number))
-                since = self._behind_since.pop((topic, number), now) if behind else now
+                waiting = self._waiting[number].count(topic)
+                position = member.position(topic, number)
+                behind = max(0, end - position) + waiting
+                then, since = self._behind_since.pop((topic, number), (end, now))
+                if position - waiting >= then:
+                    then, since = (
+                        end,
+                        now,
+                    )  # what waited then is done: under steady traffic something always waits, never long
                 if behind:
-                    self._behind_since[topic, number] = since
+                    self._behind_since[topic, number] = then, since
                 self._telemetry.lag(topic, number, behind, now - since)
 
 

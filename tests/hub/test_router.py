@@ -1,16 +1,21 @@
 """The router's process, as far as it needs no Kafka."""
 
+import threading
+from collections.abc import Iterable
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
 from hub.core.errors import Misconfigured
 from hub.core.events import RouterState
-from hub.partition import Arrived
-from hub.router import _Rebuild
+from hub.core.rules import Rules
+from hub.partition import Arrived, Partition
+from hub.router import Router, _Rebuild
 from hub.settings import Settings
-from hub.transactions import Member, Whole
+from hub.transactions import Member, Watchdog, Whole
 from hub.wire import Wire
+from tests.doubles import RememberingRouterTelemetry
 
 WIRE = Wire.load()
 HERE = 3
@@ -62,3 +67,41 @@ def test_memory_without_offsets_goes_on_at_those_of_the_group() -> None:
     own = RouterState(town="", kind="partition", id="3", body='{"journal": 5}')
     (partition,) = rebuild(WIRE.encode(own)).partitions(WIRE)
     assert (partition.journal, partition.next) == (5, OFFSETS)
+
+
+@pytest.mark.parametrize(
+    ("ends", "positions", "lags"),
+    [
+        ([5, 5, 5], [5, 5, 5], [(0, 0), (0, 0), (0, 0)]),
+        ([5, 5, 5], [2, 2, 5], [(3, 0), (3, 5), (0, 0)]),
+        # Always something new, and all of it read by the next look.
+        ([5, 9, 13], [4, 8, 12], [(1, 0), (1, 0), (1, 0)]),
+        ([5, 9, 13], [2, 4, 12], [(3, 0), (5, 5), (1, 0)]),
+    ],
+)
+def test_lag_tells_how_long_something_has_waited(
+    monkeypatch: pytest.MonkeyPatch, ends: list[int], positions: list[int], lags: list[tuple[int, float]]
+) -> None:
+    assert [told[2:] for told in told_lags(monkeypatch, ends, positions)] == lags
+
+
+def test_what_was_read_and_waits_for_another_input_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [Arrived("readings", HERE, offset, 0, None, None) for offset in (3, 4)]
+    told = told_lags(monkeypatch, [5, 5], [5, 5], held)
+    assert told == [("readings", HERE, 2, 0), ("readings", HERE, 2, 5)]
+
+
+def told_lags(
+    monkeypatch: pytest.MonkeyPatch, ends: Iterable[int], positions: Iterable[int], held: Iterable[Arrived] = ()
+) -> list[tuple[object, ...]]:
+    """What a router tells of one input, asked every five seconds."""
+    telemetry, member, now = RememberingRouterTelemetry(), mock.Mock(spec=Member), 0.0
+    router = Router(Settings(), 0, Rules((), {}), telemetry, threading.Event(), Watchdog())
+    router._partitions[HERE] = Partition(HERE)
+    router._waiting[HERE].add(held)
+    monkeypatch.setattr("hub.router.time", SimpleNamespace(monotonic=lambda: now))
+    for end, position in zip(ends, positions, strict=True):
+        member.ends.return_value, member.position.return_value = {HERE: {"readings": end}}, position
+        router._tell_lag(member)
+        now += 5.0
+    return telemetry.named("lag")
