@@ -110,6 +110,7 @@ class Router:
         self._waiting: dict[int, Waiting] = defaultdict(Waiting)
         self._rebuild: _Rebuild | None = None
         self._joined = False
+        self._more = False
         self._away = ""
         self._clock_off = False
         self._aborts = 0
@@ -174,7 +175,7 @@ class Router:
         member = self._member
         assert member is not None
         # Never 0: a join makes no progress in polls that give it no time.
-        polled = member.poll(BRIEF_POLL_S if self._rebuild and self._joined else POLL_S)
+        polled = member.poll(BRIEF_POLL_S if (self._rebuild and self._joined) or self._more else POLL_S)
         if polled.moved:
             assignment = member.assignment()
             self._joined = assignment is not None
@@ -276,12 +277,16 @@ class Router:
     # ---- work
 
     def _ready(self, member: Member) -> dict[int, list[Arrived]]:
-        """What may be applied now."""
-        most = self._settings.router.max_records
-        found = {
-            number: waiting.take(member.behind(number), most) for number, waiting in self._waiting.items() if waiting
-        }
-        return {number: records for number, records in found.items() if records}
+        """What may be applied now, as much as one transaction takes; the partitions take turns."""
+        left = self._settings.router.max_records
+        found: dict[int, list[Arrived]] = {}
+        for number, waiting in list(self._waiting.items()):
+            if left and waiting and (records := waiting.take(member.behind(number), left)):
+                found[number] = records
+                left -= len(records)
+                self._waiting[number] = self._waiting.pop(number)  # next time the others go first
+        self._more = not left
+        return found
 
     def _hold_back(self, member: Member) -> None:
         """Reads no more of what waits for other inputs than memory should hold, and nothing of what is being rebuilt."""

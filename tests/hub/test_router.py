@@ -105,3 +105,15 @@ def told_lags(
         router._tell_lag(member)
         now += 5.0
     return telemetry.named("lag")
+
+
+def test_a_transaction_takes_no_more_than_it_should_and_the_partitions_take_turns() -> None:
+    """All that one input had held up in twelve partitions was one transaction of twelve times as many."""
+    settings = Settings.model_validate({"router": {"max_records": 10}})
+    router = Router(settings, 0, Rules((), {}), RememberingRouterTelemetry(), threading.Event(), Watchdog())
+    member = mock.Mock(spec=Member)
+    member.behind.return_value = set[str]()
+    for number in range(3):
+        router._waiting[number].add(Arrived("readings", number, offset, 0, None, None) for offset in range(9))
+    turns = [{number: len(some) for number, some in router._ready(member).items()} for _ in range(4)]
+    assert turns == [{0: 9, 1: 1}, {2: 9, 1: 1}, {1: 7}, {}]
