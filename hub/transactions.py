@@ -296,9 +296,13 @@ class Member:
             max_poll_interval_ms=max(60_000, session_ms),
             max_poll_records=settings.router.max_records,
         )
-        for topic in topics:
-            # A member that joins before it knows the partitions is given none, and a second round follows.
-            self._consumer.partitions_for_topic(topic)
+        try:
+            for topic in topics:
+                # A member that joins before it knows the partitions is given none, and a second round follows.
+                self._consumer.partitions_for_topic(topic)
+        except KafkaError as error:
+            self.close()
+            raise Unavailable(f"the partitions of the inputs: {error}") from error
         self._consumer.subscribe(list(topics), listener=self._listener)
 
     def poll(self, wait_s: float) -> Polled:
