@@ -569,5 +569,6 @@ def _arrived(record: Any) -> Arrived:
         record.timestamp,
         record.key,
         record.value,
-        tuple((name, value) for name, value in record.headers),
+        # Kafka lets a header be null, the envelope of a record that is forwarded does not.
+        tuple((name, value or b"") for name, value in record.headers),
     )
