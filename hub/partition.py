@@ -114,27 +114,35 @@ class Step:
 class Partition:
     """What is remembered of a partition: its towns, the number of its last journal record, the next offset of each input."""
 
-    def __init__(self, number: int, journal: int = 0, towns: Mapping[str, Town] | None = None) -> None:
+    def __init__(
+        self,
+        number: int,
+        journal: int = 0,
+        towns: Mapping[str, Town] | None = None,
+        offsets: Mapping[str, int] | None = None,
+    ) -> None:
         self.number = number
         self.journal = journal
         self.towns = dict(towns or {})
-        self.next: dict[str, int] = {}
+        self.next = dict(offsets or {})
 
     @classmethod
     def restored(cls, number: int, entries: Iterable[RouterState]) -> "Partition":
         """From the last record of each key of the changelog. Raises ValueError for one that is no entry."""
         journal = 0
+        offsets: dict[str, int] = {}
         towns: dict[str, dict[str, dict[str, Entry]]] = {}
         for entry in entries:
-            if entry.kind == OWN:
-                journal = json.loads(entry.body)["journal"]
-                continue
-            kinds = towns.setdefault(entry.town, {})
             try:
+                if entry.kind == OWN:
+                    own = json.loads(entry.body)
+                    journal, offsets = own["journal"], own.get("next", {})
+                    continue
+                kinds = towns.setdefault(entry.town, {})
                 kinds.setdefault(entry.kind, {})[entry.id] = memory.from_text(entry.kind, entry.body)
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{key_of(entry)}: {error}") from error
-        return cls(number, journal, {code: Town(code, kinds) for code, kinds in towns.items()})
+        return cls(number, journal, {code: Town(code, kinds) for code, kinds in towns.items()}, offsets)
 
     def entries(self) -> Iterator[RouterState]:
         """All of it, as `restored` takes it."""
@@ -142,7 +150,7 @@ class Partition:
             for kind in KINDS:
                 for name, entry in sorted(town.all(kind)):
                     yield RouterState(town=code, kind=kind, id=name, body=memory.to_text(entry))
-        yield _own(self.number, self.journal)
+        yield _own(self.number, self.journal, self.next)
 
     def due(self, now: int) -> bool:
         """Whether time alone has an effect on one of its towns."""
@@ -163,6 +171,10 @@ class Partition:
         `poisoned`: the one record fails each time, and is not decided but kept. Raises Poison.
         """
         return _Work(self, at, place).run(records, ticks, poisoned=poisoned)
+
+    def goes_on_at(self, committed: Mapping[str, int]) -> None:
+        """The group's offsets. They are forgotten where no router ran for a week, or by hand; what was applied is not applied again."""
+        self.next |= {topic: max(offset, self.next.get(topic, 0)) for topic, offset in committed.items()}
 
     def adopt(self, step: Step) -> None:
         """The step is committed."""
@@ -213,6 +225,10 @@ class Waiting:
         """The earliest broker time of what waits, ms UTC."""
         return min((arrived.at for arrived in self._records), default=None)
 
+    def count(self, topic: str) -> int:
+        """How many there are of an input."""
+        return sum(arrived.topic == topic for arrived in self._records)
+
     def ahead(self, behind: Collection[str]) -> set[str]:
         """The inputs whose newest record must wait for another input."""
         horizon = self._horizon(behind)
@@ -235,8 +251,11 @@ def key_of(entry: RouterState) -> str:
     return f"{entry.town}|{entry.kind}|{entry.id}"
 
 
-def _own(partition: int, journal: int) -> RouterState:
-    return RouterState(town="", kind=OWN, id=str(partition), body=json.dumps({"journal": journal}))
+def _own(partition: int, journal: int, offsets: Mapping[str, int]) -> RouterState:
+    own = {"journal": journal, "next": {topic: offset for topic, offset in offsets.items() if offset}}
+    return RouterState(
+        town="", kind=OWN, id=str(partition), body=json.dumps(own, sort_keys=True, separators=(",", ":"))
+    )
 
 
 def _due(town: Town, now: int) -> bool:
@@ -269,6 +288,7 @@ class _Work:
             except Exception as error:
                 # Whatever it is, it is this record's: the caller drops the step and treats the record alone.
                 raise Poison(arrived) from error
+        step.next = {topic: one.last + 1 for topic, one in ranges.items()}
         self._ticks(ticks)
         self._changelog()
         journal = Journal(
@@ -283,7 +303,6 @@ class _Work:
             ticks=tuple(step.ticks),
         )
         self._write(JOURNAL, step.partition, str(step.partition), journal, step.at)
-        step.next = {topic: one.last + 1 for topic, one in ranges.items()}
         return step
 
     # ---- records
@@ -424,7 +443,7 @@ class _Work:
             for (kind, name), entry in step.towns[code].changes.items():
                 state = RouterState(town=code, kind=kind, id=name, body="")
                 self._remember(state if entry is None else replace(state, body=memory.to_text(entry)))
-        self._remember(_own(step.partition, step.number))
+        self._remember(_own(step.partition, step.number, self._partition.next | step.next))
 
     def _remember(self, entry: RouterState) -> None:
         step = self._step

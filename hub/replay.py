@@ -198,6 +198,7 @@ class _Replay:
         for record in inputs.all():
             records[record.topic][record.offset] = record
         applied: dict[str, int] = dict.fromkeys(INPUTS, -1) if self._start is None else {}
+        self._same_rules(number, [one for one in journal if one.number > after])
         for index, one in enumerate(journal):
             if one.number <= after:
                 applied |= {some.topic: some.last for some in one.ranges}
@@ -228,6 +229,14 @@ class _Replay:
             self._result.journal += 1
         if self._export is not None:
             _write_state(self._export, partition)
+
+    def _same_rules(self, number: int, journal: Sequence[Journal]) -> None:
+        """Under other rules nothing can be equal: said first, for the differences alone would not tell why."""
+        if other := next((one for one in journal if one.versions != self._rules.versions), None):
+            self._result.add(
+                f"journal/{number}, {other.number}: decided under other rules than those of this configuration and its devices.csv",
+                f"journal/{number}，{other.number}：当时的规则与当前配置及其 devices.csv 不同",
+            )
 
     def _range(
         self,

@@ -55,8 +55,8 @@ ABORTS_IN_A_ROW = 20
 def run(settings: Settings, slot: int) -> int:
     """Serves until SIGTERM or SIGINT, then ends in order; returns 0.
 
-    Waits for Kafka for as long as it takes. Raises Misconfigured; Unavailable when another router has taken the slot, or transactions fail
-    though Kafka answers; UnknownOutcome when only Kafka knows whether a transaction was committed; any other exception is a defect.
+    Waits for Kafka for as long as it takes. Raises Misconfigured, also for memory that this version cannot read; Unavailable when another
+    router has taken the slot, or transactions fail though Kafka answers; UnknownOutcome when only Kafka knows whether a transaction was committed; any other exception is a defect.
     """
     log_to(form=settings.telemetry.format)
     telemetry = RouterRecorder(slot, INPUTS)
@@ -113,11 +113,13 @@ class Router:
         self._asked: dict[int, tuple[int, dict[str, int]]] = {}
         self._rebuild: _Rebuild | None = None
         self._joined = False
+        self._more = False
         self._away = ""
         self._clock_off = False
         self._aborts = 0
         self._next_tick = self._next_probe = self._next_lag = 0.0
-        self._behind_since: dict[tuple[str, int], float] = {}
+        self._behind_since: dict[tuple[str, int], tuple[int, float]] = {}
+        """Where an input ended when it was seen to be behind, and when that was (monotonic)."""
 
     # ---- what others see
 
@@ -154,7 +156,9 @@ class Router:
                     return
 
     def run(self) -> None:
-        """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Unavailable (it cannot go on, though Kafka answers)."""
+        """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Misconfigured (memory that this version cannot read),
+        Unavailable (it cannot go on, though Kafka answers).
+        """
         while not self._stop.is_set():
             try:
                 self._turn()
@@ -174,7 +178,7 @@ class Router:
         member = self._member
         assert member is not None
         # Never 0: a join makes no progress in polls that give it no time.
-        polled = member.poll(BRIEF_POLL_S if self._rebuild and self._joined else POLL_S)
+        polled = member.poll(BRIEF_POLL_S if (self._rebuild and self._joined) or self._more else POLL_S)
         if polled.moved:
             assignment = member.assignment()
             self._joined = assignment is not None
@@ -255,6 +259,7 @@ class Router:
         # A member of both generations, with none between them, was the only owner of what it has in both.
         mine = {} if assignment.lost or assignment.generation != generation + 1 else self._partitions
         self._telemetry.given_away(self._partitions.keys() - assignment.partitions)
+        self._behind_since.clear()  # others may have read on since
         self._place = replace(self._place, generation=assignment.generation)
         self._partitions = {number: one for number, one in mine.items() if number in assignment.partitions}
         self._waiting.clear()
@@ -278,12 +283,16 @@ class Router:
     # ---- work
 
     def _ready(self, member: Member) -> dict[int, list[Arrived]]:
-        """What may be applied now."""
-        most = self._settings.router.max_records
-        found = {
-            number: waiting.take(member.behind(number), most) for number, waiting in self._waiting.items() if waiting
-        }
-        return {number: records for number, records in found.items() if records}
+        """What may be applied now, as much as one transaction takes; the partitions take turns."""
+        left = self._settings.router.max_records
+        found: dict[int, list[Arrived]] = {}
+        for number, waiting in list(self._waiting.items()):
+            if left and waiting and (records := waiting.take(member.behind(number), left)):
+                found[number] = records
+                left -= len(records)
+                self._waiting[number] = self._waiting.pop(number)  # next time the others go first
+        self._more = not left
+        return found
 
     def _hold_back(self, member: Member) -> None:
         """Reads no more of what waits for other inputs than memory should hold, and nothing of what is being rebuilt."""
@@ -398,6 +407,7 @@ class Router:
         off = abs(ahead_s) > CLOCKS_DIFFER_S
         if off and not self._clock_off:
             self._telemetry.clock_off(ahead_s)
+            self._next_probe = 0.0  # a machine that slept has a right clock, and the answer says so
         if self._clock_off and not off:
             self._telemetry.clock_right(ahead_s)
         self._clock_off = off
@@ -409,10 +419,15 @@ class Router:
         self._kafka("")
         for number, ends in found.items():
             for topic, end in ends.items():
-                behind = max(0, end - member.position(topic, number))
-                since = self._behind_since.pop((topic, number), now) if behind else now
+                waiting = self._waiting[number].count(topic)
+                position = member.position(topic, number)
+                behind = max(0, end - position) + waiting
+                then, since = self._behind_since.pop((topic, number), (end, now))
+                # What waited then is done: under steady traffic something always waits, but never long.
+                if position - waiting >= then:
+                    then, since = end, now
                 if behind:
-                    self._behind_since[topic, number] = since
+                    self._behind_since[topic, number] = then, since
                 self._telemetry.lag(topic, number, behind, now - since)
 
 
@@ -469,14 +484,22 @@ class _Rebuild:
         return True
 
     def partitions(self, wire: Wire) -> Iterator[Partition]:
-        """What was there. Raises Unavailable for an entry that this program cannot read: going on without it would forget."""
+        """What was there. Raises Misconfigured for an entry that this program cannot read: going on without it would forget."""
         for number, last in self._last.items():
             self.entries += len(last)
             try:
                 partition = Partition.restored(number, [_entry(wire.decode(value)) for value in last.values()])
             except (Rejected, ValueError) as error:
-                raise Unavailable(f"{ROUTER_STATE}/{number} cannot be read by this program: {error}") from error
-            partition.next = self._offsets[number]
+                # Not Unavailable, after which the same would be tried again and again: it takes another program, so a person.
+                raise Misconfigured(
+                    str(
+                        Text(
+                            f"{ROUTER_STATE}/{number} cannot be read by this version of the program: {error}",
+                            f"此版本的程序无法读取 {ROUTER_STATE}/{number}：{error}",
+                        )
+                    )
+                ) from error
+            partition.goes_on_at(self._offsets[number])
             yield partition
 
     def close(self) -> None:

@@ -299,9 +299,13 @@ class Member:
             max_poll_interval_ms=max(60_000, session_ms),
             max_poll_records=settings.router.max_records,
         )
-        for topic in topics:
-            # A member that joins before it knows the partitions is given none, and a second round follows.
-            self._consumer.partitions_for_topic(topic)
+        try:
+            for topic in topics:
+                # A member that joins before it knows the partitions is given none, and a second round follows.
+                self._consumer.partitions_for_topic(topic)
+        except KafkaError as error:
+            self.close()
+            raise Unavailable(f"the partitions of the inputs: {error}") from error
         self._consumer.subscribe(list(topics), listener=self._listener)
 
     def poll(self, wait_s: float) -> Polled:
@@ -487,7 +491,11 @@ def partition_of(settings: Settings) -> Callable[[str], int]:
 
 
 class BrokerClock:
-    """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives."""
+    """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives.
+
+    Between two answers the broker's time is reckoned by a clock that never jumps: a jump is seen at once, not with the next answer, for what
+    a wrong time has decided stays decided.
+    """
 
     def __init__(self, settings: Settings, slot: int, clock: Callable[[], float]) -> None:
         """`clock`: seconds since 1970 by this machine."""
@@ -566,5 +574,6 @@ def _arrived(record: Any) -> Arrived:
         record.timestamp,
         record.key,
         record.value,
-        tuple((name, value) for name, value in record.headers),
+        # Kafka lets a header be null, the envelope of a record that is forwarded does not.
+        tuple((name, value or b"") for name, value in record.headers),
     )

@@ -370,6 +370,9 @@ class RememberingRouterTelemetry(RouterTelemetry):
     def aborted(self, reason: AbortReason, why: str) -> None:
         self.happened.append(("aborted", reason, why))
 
+    def lag(self, topic: str, partition: int, records: int, age_s: float) -> None:
+        self.happened.append(("lag", topic, partition, records, age_s))
+
     def clock_off(self, ahead_s: float) -> None:
         self.happened.append(("clock_off", ahead_s))
 

@@ -170,7 +170,7 @@ class _Step:
             if isinstance(entry, Episode) and rule and (at := watch.due(entry, rule)) is not None and at <= self._now:
                 ready.append((at, name, entry, rule))
         for _, name, episode, rule in sorted(ready, key=lambda one: one[:2]):
-            self._settle(name, episode, rule)
+            self._judge(name, episode, rule)
         if self._clock.forget_at is not None and self._clock.forget_at <= self._now:
             self._forget()
         self._clock = replace(self._clock, due=self._next_due())
@@ -241,7 +241,17 @@ class _Step:
         return result
 
     def _settle(self, name: str, episode: Episode, rule: Rule) -> None:
-        """Decides the periods of an episode that can be decided now."""
+        """Decides the periods of an episode that can be decided now, and sees when time will next have an effect."""
+        after = watch.due(self._judge(name, episode, rule), rule)
+        before = self._town.get("episode", name)
+        waited = watch.due(before, rule) if isinstance(before, Episode) else None
+        if waited is not None and waited == self._clock.due and after != waited:
+            self._clock = replace(self._clock, due=self._next_due())  # it was the first one
+        else:
+            self._due_by(after)
+
+    def _judge(self, name: str, episode: Episode, rule: Rule) -> Episode:
+        """Decides the periods of an episode that can be decided now, and gives what is kept of it."""
         factor, device = _factor_and_device(name)
         limit = self._rules.limit(rule, device)
         episode, verdicts = watch.settle(episode, rule, self._now)
@@ -251,12 +261,7 @@ class _Step:
             elif episode.ticket:
                 episode = self._clean(replace(episode, clean=episode.clean + 1), rule, factor, device, verdict, limit)
         self._keep(name, episode)
-        before, after = self._town.get("episode", name), watch.due(episode, rule)
-        waited = watch.due(before, rule) if isinstance(before, Episode) else None
-        if waited is not None and waited == self._clock.due and after != waited:
-            self._clock = replace(self._clock, due=self._next_due())  # it was the first one
-        else:
-            self._due_by(after)
+        return episode
 
     def _over(self, episode: Episode, rule: Rule, factor: str, device: str, verdict: Verdict, limit: float) -> Episode:
         alert = _alert_id(rule, factor, device, verdict)

@@ -13,6 +13,9 @@ from math import fsum
 from hub.core.rules import Rule
 
 LONG_AGO = -1
+# An episode is one record of the changelog, of at most 1 MiB: so many values and periods of it wait, about 70 bytes each. Twice what a value
+# a second brings until its hour is decided.
+MOST_WAIT = 8000
 
 
 class Applied(StrEnum):
@@ -21,7 +24,7 @@ class Applied(StrEnum):
     APPLIED = "applied"
     REPEATED = "repeated"  # the same device, message code, time and factor was applied before
     LATE = "late"  # its period is decided, or no longer waited for
-    UNUSED = "unused"  # no rule watches it, or it may not decide: mark, unit or time
+    UNUSED = "unused"  # no rule watches it, or it may not decide: mark, unit or time; or too many wait already
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,11 @@ def take(episode: Episode, rule: Rule, sample: Sample, *, realtime: bool, now: i
         changed = replace(known, realtime=samples) if realtime else replace(known, minutes=samples)
     others = [period for period in episode.periods if period.start != start]
     periods = tuple(sorted((*others, changed), key=lambda period: period.start))
+    if sum(1 + len(period.minutes) + len(period.realtime) for period in periods) > MOST_WAIT:
+        # What lies furthest ahead goes first: a clock that was wrong must not keep out what is right.
+        if periods[-1].start == start:
+            return episode, Applied.UNUSED
+        periods = periods[:-1]
     return replace(episode, periods=periods), Applied.APPLIED
 
 

@@ -104,6 +104,8 @@ def test_what_the_changelog_holds_is_the_partition_again() -> None:
     assert {key_of(state) for state in states} == {key.decode() for key, value in changelog.items() if value}
     restored = Partition.restored(HERE, reversed(states))
     assert list(restored.entries()) == list(partition.entries())
+    assert restored.next == partition.next == {"alerts.air": 4}
+    restored.goes_on_at({"alerts.air": 4, "readings": 0})  # as of a group that has never read the other
     batch = [arrived(alarm("a9", signal="ends"), 9)]
     assert restored.apply(batch, AT, PLACE).outgoing == partition.apply(batch, AT, PLACE).outgoing
 

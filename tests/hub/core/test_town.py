@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from hub.core import watch
 from hub.core.events import Ticket
-from hub.core.rules import Rules
-from hub.core.town import Clock, Counted, Input, Town, decide, tick
-from hub.core.watch import Applied
+from hub.core.rules import Rule, Rules
+from hub.core.town import Clock, Counted, Entry, Input, Town, decide, tick
+from hub.core.watch import Applied, Episode, Period, Sample
 from tests.hub.core.one_town import (
     DEVICE_ALARM,
+    HOUR,
     MINUTE,
     PARTITION,
     PM10,
@@ -887,3 +889,24 @@ def test_decisions_name_the_rules_in_force() -> None:
     first, second = town.decisions
     assert first.versions == RULES.versions
     assert second.versions == town.rules.versions != first.versions
+
+
+def test_what_is_due_together_takes_time_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the next time was looked for after each of them, ten times as many took a hundred times as long."""
+    asked = 0
+
+    def due(episode: Episode, rule: Rule) -> int | None:
+        nonlocal asked
+        asked += 1
+        return watch_due(episode, rule)
+
+    watch_due = watch.due
+    monkeypatch.setattr(watch, "due", due)
+    hour = at("10:00")
+    waiting = Episode(periods=(Period(hour, minutes=(Sample(hour, HOUR, 200.0),)),))
+    episodes: dict[str, Entry] = {f"air.pm10.over_limit|{PM10}|ZA-{number:03}": waiting for number in range(100)}
+    town = Town(TOWN, {"episode": episodes, "town": {"": Clock(now=hour, due=at("11:10"))}})
+    after, outputs = decide(town, tick(PARTITION), at("11:10"), RULES)
+    assert sum(isinstance(each, Ticket) for each in outputs) == 100
+    assert after.clock.due is None
+    assert asked < 5 * 100

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from hub.core import memory
 from hub.core.rules import Rule
-from hub.core.watch import Applied, Episode, Sample, Verdict, due, settle, take
+from hub.core.watch import MOST_WAIT, Applied, Episode, Period, Sample, Verdict, due, settle, take
 from tests.hub.core.one_town import HOUR, MINUTE, PM10_IN_10_S, PM10_OVER, SECOND, at
 
 TEN = at("10:00")
@@ -267,3 +268,32 @@ def test_a_wait_of_no_whole_milliseconds_has_one_end() -> None:
     episode, decided = settle(episode, rule, end)
     assert not decided
     assert take(episode, rule, Sample(TEN + 5 * SECOND, 5 * SECOND, 151), realtime=False, now=end)[1] is LATE
+
+
+# ---- too many
+
+
+def full(start: int) -> Episode:
+    """Of one hour as many values as may wait, each as long as it can get."""
+    values = (
+        Sample(start + index, 300_000, -1.2345678901234567e-100, f"{index:016x}") for index in range(MOST_WAIT - 1)
+    )
+    return Episode(periods=(Period(start, realtime=tuple(values)),))
+
+
+def test_values_without_end_wait_only_up_to_a_bound() -> None:
+    """Otherwise one station that sends without pause makes a record of the changelog that is too large to be written."""
+    episode = full(TEN)
+    assert len(memory.to_text(episode).encode()) < 900 * 1024
+    more = Sample(TEN + HOUR - 1, 300_000, 151.0)
+    assert take(episode, PM10_OVER, more, realtime=True, now=TEN) == (episode, UNUSED)
+    assert take(episode, PM10_OVER, replace(more, start=TEN + HOUR), realtime=True, now=TEN) == (episode, UNUSED)
+    decided, result = take(episode, PM10_OVER, own(TEN, 151), realtime=False, now=TEN + HOUR)
+    assert result is APPLIED
+    assert means(decided, TEN + HOUR) == [(TEN, 151)]
+
+
+def test_values_of_a_clock_that_was_wrong_do_not_keep_out_those_of_now() -> None:
+    after, result = take(full(TEN + 1000 * HOUR), PM10_OVER, Sample(TEN, MINUTE, 151.0), realtime=True, now=TEN)
+    assert result is APPLIED
+    assert [period.start for period in after.periods] == [TEN]
