@@ -114,7 +114,9 @@ def test_the_start_script_shows_tickets_ends_cleanly_and_goes_on(tmp_path: Path)
         up.says("Everything runs")
         until(lambda: readings(data) > first, 30)
         # What the first run left open ends in this one: clean periods follow, and the end itself is one.
-        up.says(f"tickets: 0 opened, 0 cleared, {still_open} open")
+        counts = until(lambda: re.search(r"tickets: (\d+) opened, (\d+) cleared, (\d+) open", up.said()), 30)
+        opened, cleared, now_open = map(int, counts.groups())
+        assert now_open == still_open + opened - cleared
         until(lambda: sum(map(int, re.findall(r"(\d+) cleared", up.said()))) > 0, 120)
         assert "PM10" not in up.said()
 
