@@ -8,12 +8,12 @@ are the device's own, `a34002=120;a34004=60`, in the factor's canonical unit; th
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
 
 from hub.core.errors import Misconfigured
+from hub.core.registry import Device, SentUnit
 from hub.lang import Text
 
 COLUMNS = ("device", "mn", "vendor", "feed", "town", "lon", "lat", "factor_units")
@@ -21,30 +21,6 @@ MAY_FOLLOW = ("minute_period_s", "limits")
 TOWN_DIGITS = 9
 # What MinInterval may be (HJ 212-2017, table of the fields of CP): divisors of the hour from 1 to 30 minutes.
 MINUTE_PERIODS_S = tuple(60 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30))
-
-
-@dataclass(frozen=True, slots=True)
-class SentUnit:
-    """The unit a device sends a factor in, and what its values must be multiplied with first."""
-
-    unit: str
-    scale: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One registered device. `lon`, `lat`: WGS 84, degrees, None where the place is not known."""
-
-    id: str
-    mn: str
-    vendor: str
-    feed: str
-    town: str
-    lon: float | None
-    lat: float | None
-    units: Mapping[str, SentUnit]
-    minute_period_s: int | None = None
-    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_devices(path: Path, feed: str) -> dict[str, Device]:

@@ -28,4 +28,6 @@ def _rule(table: RuleSettings) -> Rule:
         covered=table.covered,
         realtime_s=table.period / REALTIME_SHARE if table.realtime is None else table.realtime,
         clear_after=table.clear_after,
+        quiet_s=table.quiet,
+        urgency=table.urgency,
     )

@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -98,6 +99,27 @@ class RegistrySettings(BaseModel, frozen=True, extra="forbid"):
     dir: Path | None = None
 
 
+class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where a connector keeps what Kafka does not take in time, and how much of it at most; `dir` empty: `spool` in the data folder."""
+
+    dir: Path | None = None
+    max_bytes: PositiveInt = 1 << 30
+
+
+class EvidenceSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where pictures are kept, by their SHA-256; `dir` empty: `evidence` in the data folder."""
+
+    dir: Path | None = None
+
+
+class PageSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where the page is served. `tiles`: a tile server's address with {z}, {x}, {y}, empty for none; `tiles_datum`: the datum its tiles are in."""
+
+    listen: Listen = HostPort(host="127.0.0.1", port=8080)
+    tiles: str = ""
+    tiles_datum: Literal["WGS84", "GCJ02"] = "WGS84"
+
+
 class RouterSettings(BaseModel, frozen=True, extra="forbid"):
     """How routers share the work, and how much of it goes into one transaction."""
 
@@ -120,6 +142,8 @@ class RuleSettings(BaseModel, frozen=True, extra="forbid"):
     covered: Annotated[float, Field(gt=0, le=1)] = 0.75
     realtime: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     clear_after: PositiveInt = 2
+    urgency: Literal["normal", "urgent"] = "normal"
+    quiet: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _watches_or_takes(self) -> "RuleSettings":
@@ -162,6 +186,9 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     telemetry: TelemetrySettings = TelemetrySettings()
     schemas: SchemasSettings = SchemasSettings()
     registry: RegistrySettings = RegistrySettings()
+    spool: SpoolSettings = SpoolSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    page: PageSettings = PageSettings()
     router: RouterSettings = RouterSettings()
     rules: RuleTables = DEFAULT_RULES
     air: dict[str, Any] = {}
@@ -169,6 +196,16 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     camera: dict[str, Any] = {}
     order: dict[str, Any] = {}
     source: str = "defaults"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where connectors keep what Kafka does not take in time."""
+        return self.spool.dir or self.data / "spool"
+
+    @property
+    def evidence_dir(self) -> Path:
+        """Where pictures are kept."""
+        return self.evidence.dir or self.data / "evidence"
 
     @property
     def devices_csv(self) -> Path:

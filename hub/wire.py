@@ -22,13 +22,19 @@ from hub.core.errors import Misconfigured, Reason, Rejected
 from hub.core.events import (
     AirAlert,
     AlarmValue,
+    CameraAlert,
     DeadLetter,
     Decision,
+    Event,
+    Evidence,
     HandedOver,
     Header,
     Journal,
+    LifeSign,
+    PatrolAlert,
     Range,
     Reading,
+    RegistryEntry,
     RouterState,
     Ticket,
     TicketEvent,
@@ -38,14 +44,39 @@ from hub.core.events import (
 )
 from hub.schemas import Avro, Schemas, parsed
 
-Record = Reading | AirAlert | DeadLetter | Ticket | TicketEvent | Decision | Journal | HandedOver | RouterState
+Record = (
+    Reading
+    | AirAlert
+    | PatrolAlert
+    | CameraAlert
+    | LifeSign
+    | DeadLetter
+    | Ticket
+    | TicketEvent
+    | Decision
+    | Journal
+    | HandedOver
+    | RouterState
+    | RegistryEntry
+)
 
 MAX_BYTES = 1 << 20
 
 _CLASSES = {
     each.__name__: each
     for each in (
-        *(Reading, Value, AirAlert, AlarmValue, DeadLetter),
+        *(
+            Reading,
+            Value,
+            AirAlert,
+            AlarmValue,
+            PatrolAlert,
+            CameraAlert,
+            Evidence,
+            LifeSign,
+            DeadLetter,
+            RegistryEntry,
+        ),
         *(Ticket, TicketEvent, Decision, Version, Journal, Range, TownTick, HandedOver, Header, RouterState),
     )
 }
@@ -166,9 +197,16 @@ class _Told(NamedTuple):
 def _told(record: Record) -> _Told | None:
     told = None
     match record:
-        case Reading() | AirAlert():
+        case Event():
             at = record.accepted_at if record.occurred_at is None else record.occurred_at
             told = _Told(record.id, record.kind, (record.vendor, record.device), at)
+        case LifeSign():
+            told = _Told(
+                f"{record.device}/{record.heard_at}",
+                "gridhub.life_sign",
+                (record.vendor, record.device),
+                record.heard_at,
+            )
         case DeadLetter():
             told = _Told(record.id, "gridhub.dead_letter", (record.feed,), record.accepted_at)
         case Decision():

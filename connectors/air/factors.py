@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 
 from hub.core.errors import Misconfigured
+from hub.core.registry import SentUnit
 from hub.lang import Text
-from hub.registry import SentUnit
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from connectors.air.translate import PartTimes, translate
 from hub.connector import KEPT, Fate, Outbox, run
 from hub.core.errors import Misconfigured, Reason
 from hub.core.events import DeadLetter, Reading
+from hub.core.registry import Device
 from hub.kafka_log import RECORD_COST_BYTES
 from hub.lang import Text
-from hub.registry import Device, load_devices
+from hub.registry import load_devices
 from hub.running import allow_open_files
 from hub.settings import HostPort, Settings, section
 from hub.telemetry import FeedTelemetry

@@ -13,8 +13,8 @@ from decimal import Decimal
 from connectors.air.factors import convert, factor_of
 from connectors.air.hj212 import BODY, BODY_END, CRC_BYTES, Header, Message
 from hub.core.events import AirAlert, AlarmValue, Reading, Signal, TimeMark, Value
+from hub.core.registry import Device
 from hub.core.times import place_in_time
-from hub.registry import Device
 
 READING_KIND = "air.reading"
 ALARM_KIND = "air.device_alarm"

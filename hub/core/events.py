@@ -88,6 +88,95 @@ class AirAlert(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A picture in the evidence store; `sha256` empty where it is not kept."""
+
+    sha256: str
+    media_type: str
+    bytes: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedAlert(Event):
+    """An alert that brings its own place: `given_x`, `given_y` where it came in another datum, and how right it is (metres)."""
+
+    given_x: float | None
+    given_y: float | None
+    accuracy_m: float | None
+    signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatrolAlert(PlacedAlert):
+    """What a patrol of buildings reports."""
+
+    spot_no: str
+    event_no: str
+    origin: str
+    building_type: str
+    building_class: str
+    stage: str
+    area_m2: float | None
+    stated_area_m2: float | None
+    floors: int | None
+    structure: str
+    address: str
+    description: str
+    image_before: str
+    image_after: str
+    confidence: float | None
+    farmland: bool | None
+    redline: bool | None
+    vendor_status: str
+    geometry: str
+    given_geometry: str
+    photos: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraAlert(PlacedAlert):
+    """What a camera, or the box behind it, concludes from its picture."""
+
+    message_type: str
+    channel: str
+    channel_name: str
+    region: str
+    target: str
+    description: str
+    temperature_c: float | None
+    retransmitted: bool
+    raw_time: str
+    evidence: tuple[Evidence, ...]
+
+
+Alert = AirAlert | PatrolAlert | CameraAlert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifeSign:
+    """That something was heard of a device."""
+
+    device: str
+    town: str
+    vendor: str
+    feed: str
+    heard_at: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryEntry:
+    """A piece of one version of the registry; `body` is JSON."""
+
+    version: int
+    kind: str
+    id: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """What could not be read, kept whole."""
 
@@ -114,6 +203,8 @@ class Outcome(StrEnum):
     LATE = "late"  # about a time too long ago to open anything
     EXPIRED = "expired"  # the end of something that is not open
     FORWARDED = "forwarded"
+    HANDED_OVER = "handed-over"  # its place lies in another town, which decides it
+    TRIAL = "trial"  # its vendor is being tried: what it would have become stands in the reasons
     INVALID = "invalid"
 
 
@@ -137,6 +228,16 @@ class Ticket:
     kind: str
     device: str
     cell: str
+    grid: str = ""
+    lon: float | None = None
+    lat: float | None = None
+    datum: str = ""
+    given_x: float | None = None
+    given_y: float | None = None
+    place_mark: str = "unknown"
+    urgency: str = "normal"
+    vendor: str = ""
+    case_no: str = ""
     owner_role: str
     owner: str
     opened_at: int
@@ -161,6 +262,10 @@ class TicketEvent:
     at: int
     alert: str
     decision_seq: int
+    owner_role: str = ""
+    owner: str = ""
+    cell: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ class Rule:
     `limit`: in the factor's canonical unit; a mean above it is over. `period_s`: what one mean covers. `wait_s`: how long after the end of
     a period the station's own mean is waited for before the hub takes one of what it has. `covered`: the share of the period that these
     values must cover (GB 3095-2012, table 4: 45 of 60 minutes). `realtime_s`: how long one realtime value stands for. `clear_after`: clean
-    means after which the matter has ended.
+    means after which the matter has ended. `quiet_s`: after so many seconds without a word of it an alarm that a device raised has ended, 0: only its
+    own end ends it. `urgency`: normal or urgent.
     """
 
     kind: str
@@ -31,6 +32,8 @@ class Rule:
     covered: float
     realtime_s: float
     clear_after: int
+    quiet_s: int = 0
+    urgency: str = "normal"
 
     @property
     def period_ms(self) -> int:

@@ -24,6 +24,7 @@ def opened(rule: Rule, town: str, device: str, factor: str, alert: str, now: int
         kind=rule.kind,
         device=device,
         cell="",
+        urgency=rule.urgency,
         owner_role=NOBODYS,
         owner="",
         opened_at=now,
@@ -60,4 +61,7 @@ def step(ticket: Ticket, outcome: Outcome, alert: str) -> TicketEvent:
         at=ticket.updated_at,
         alert=alert,
         decision_seq=ticket.decision_seq,
+        owner_role=ticket.owner_role,
+        owner=ticket.owner,
+        cell=ticket.cell,
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hub.core.errors import Misconfigured
-from hub.registry import SentUnit, load_devices
+from hub.core.registry import SentUnit
+from hub.registry import load_devices
 
 HEAD = "device,mn,vendor,feed,town,lon,lat,factor_units\n"
 ROW = "ZA-A01,MN1,vendor,air,410122105,113.85,34.72,a34004=ug/m3;a34002=mg/m3*2\n"

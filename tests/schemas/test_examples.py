@@ -12,6 +12,7 @@ from fastavro import json_reader, parse_schema, schemaless_writer
 
 from hub.core.errors import Reason
 from hub.core.events import DeadLetter, Decision, Event, Outcome, Reading, Signal, State, TimeMark
+from hub.core.grid import PlaceMark
 from hub.core.times import place_in_time
 from hub.core.town import KINDS
 from hub.partition import OWN
@@ -53,6 +54,8 @@ def test_every_schema_has_an_example() -> None:
         ("dead_letter", "reason", set(Reason) - {Reason.UNAVAILABLE, Reason.BUSY}),
         ("reading", "time_mark", set(TimeMark)),
         ("air_alert", "signal", set(Signal)),
+        ("patrol_alert", "signal", set(Signal)),
+        ("ticket", "place_mark", set(PlaceMark)),
         ("decision", "outcome", set(Outcome)),
         ("ticket", "state", set(State)),
         ("ticket_event", "state", set(State)),
@@ -70,7 +73,8 @@ def test_the_common_block_is_the_same_in_all() -> None:
         return [(field["name"], field["type"], field["default"]) for field in fields]
 
     assert [name for name, *_ in block("reading")] == COMMON
-    assert block("air_alert") == block("reading")
+    for record in ("air_alert", "patrol_alert", "camera_alert"):
+        assert block(record) == block("reading"), record
 
 
 @pytest.mark.parametrize("schema", list(SCHEMAS), ids=lambda schema: schema.name)
@@ -89,12 +93,18 @@ def test_the_ids_are_what_was_released() -> None:
     """A change here breaks every reader that keeps schemas by id: a changed schema is a new version."""
     assert {schema.name: schema.id for schema in SCHEMAS} == {
         "air_alert.v1": 1942659490,
+        "camera_alert.v1": 1685150107,
         "dead_letter.v1": 1967897712,
         "decision.v1": 2010769056,
         "handed_over.v1": 1088528095,
         "journal.v1": 1797835809,
+        "life_sign.v1": 1782313053,
+        "patrol_alert.v1": 1142956649,
         "reading.v1": 1501195806,
+        "registry_entry.v1": 1567170215,
         "router_state.v1": 1755234939,
         "ticket.v1": 1544699275,
+        "ticket.v2": 1516346316,
         "ticket_event.v1": 2091702193,
+        "ticket_event.v2": 1281549475,
     }

@@ -18,8 +18,9 @@ from connectors.air.simulate.upload import BEIJING
 from connectors.air.simulate.weather import Episodes, Weather, WholePeriods
 from hub.command import DONE, choose_language, exit_code
 from hub.core.errors import Misconfigured
+from hub.core.registry import Device
 from hub.lang import Text, say
-from hub.registry import Device, load_devices
+from hub.registry import load_devices
 from hub.running import on_stop
 from hub.settings import HostPort, load
 

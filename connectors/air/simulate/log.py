@@ -5,7 +5,7 @@ import time
 from typing import TextIO
 
 from connectors.air.simulate.upload import Upload
-from hub.registry import Device
+from hub.core.registry import Device
 
 
 class Log:

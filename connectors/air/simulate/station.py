@@ -20,7 +20,7 @@ from connectors.air.simulate.weather import (
     as_sent,
     typical,
 )
-from hub.registry import Device, SentUnit
+from hub.core.registry import Device, SentUnit
 
 Clock = Callable[[], datetime]
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from random import Random
 from typing import Protocol
 
-from hub.registry import Device, SentUnit
+from hub.core.registry import Device, SentUnit
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 
 from connectors.air.factors import FACTORS, convert, factor_of, units_by_code
 from hub.core.errors import Misconfigured
-from hub.registry import SentUnit
+from hub.core.registry import SentUnit
 
 
 def test_no_name_means_two_factors() -> None:

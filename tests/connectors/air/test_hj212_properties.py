@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from connectors.air.hj212 import Fault, Framer, Header, Message, answer, crc16, frame
 from connectors.air.translate import PartTimes, translate
 from hub.core.errors import Reason
-from hub.registry import Device, SentUnit
+from hub.core.registry import Device, SentUnit
 from hub.wire import Wire
 from tests.connectors.air.model_hj212 import Heading, ModelFramer, Outcome, built, crc
 

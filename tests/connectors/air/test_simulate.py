@@ -24,7 +24,8 @@ from connectors.air.simulate.station import Station, generation_of
 from connectors.air.simulate.troubles import TROUBLES
 from connectors.air.simulate.upload import BEIJING, Upload
 from connectors.air.simulate.weather import EPISODE_EVERY_S, LIMITS, Episodes, WholePeriods, as_sent
-from hub.registry import Device, SentUnit, load_devices
+from hub.core.registry import Device, SentUnit
+from hub.registry import load_devices
 from hub.settings import HostPort
 from hub.shipped import shipped
 

@@ -10,7 +10,7 @@ import pytest
 from connectors.air.hj212 import Framer, Message, frame
 from connectors.air.translate import PartTimes, translate
 from hub.core.events import AirAlert, Reading, Value
-from hub.registry import Device, SentUnit
+from hub.core.registry import Device, SentUnit
 
 BEIJING = timezone(timedelta(hours=8))
 MINUTE_S = 600
@@ -29,7 +29,16 @@ def device(**units: str) -> Device:
     for code, written in units.items():
         unit, _, scale = written.partition("*")
         sent[code] = SentUnit(unit, Decimal(scale or 1))
-    return Device("zz-1", "A1", "acme", "air", "410122106", 113.9, 34.7, MappingProxyType(sent))
+    return Device(
+        id="zz-1",
+        mn="A1",
+        vendor="acme",
+        feed="air",
+        town="410122106",
+        lon=113.9,
+        lat=34.7,
+        units=MappingProxyType(sent),
+    )
 
 
 PLAIN = device(a34004="ug/m3", a34002="mg/m3", a01006="hPa", a01002="%", LA="dB")
@@ -77,7 +86,7 @@ def test_a_reading_says_who_where_when_and_what() -> None:
 
 
 def test_a_device_without_a_place_has_no_datum() -> None:
-    nowhere = Device("zz-2", "A1", "acme", "air", "410122106", None, None, MappingProxyType({}))
+    nowhere = Device(id="zz-2", mn="A1", vendor="acme", feed="air", town="410122106")
     assert reading("a34004-Rtd=1", of=nowhere).datum == ""
 
 

@@ -326,6 +326,9 @@ class OneTown:
                 at=clock,
                 alert=decision.id,
                 decision_seq=decision.seq,
+                owner_role=ticket.owner_role,
+                owner=ticket.owner,
+                cell=ticket.cell,
             )
         remembered = {each.id for _, each in new.all("ticket") if isinstance(each, Ticket)}
         for ticket in {each.id: each for each in tickets}.values():

@@ -103,4 +103,5 @@ def test_a_step_names_the_version_it_led_to(ticket: Ticket, outcome: Outcome, st
         at=ticket.updated_at,
         alert="an alert",
         decision_seq=ticket.decision_seq,
+        owner_role="centre",
     )
