@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from hub import __version__
 from hub.command import DONE, FINDING, choose_language, exit_code
@@ -18,6 +19,11 @@ from hub.core.errors import Misconfigured
 from hub.lang import Text, progress, say
 from hub.settings import Settings, load
 
+if TYPE_CHECKING:
+    from hub.core.registry import Registry
+    from hub.registry import Difference
+
+MOST_LINES = 40
 Run = Callable[[argparse.Namespace, Settings], int]
 
 
@@ -116,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
             _topics_check,
         ),
     )
+    _registry_commands(command, under)
     schemas = command("schemas", Text("the record schemas", "记录的模式（schema）：检查与查询服务"))
     checking, _ = under(
         schemas,
@@ -128,6 +135,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument("--against", type=Path, metavar="DIR", help=str(_AGAINST))
     return parser
+
+
+def _registry_commands(
+    command: "Callable[..., argparse.ArgumentParser]", under: "Callable[..., list[argparse.ArgumentParser]]"
+) -> None:
+    registry = command(
+        "registry", Text("map, roster, devices, vendors and rules", "登记表：地图、人员、设备、厂商和规则")
+    )
+    importing, differing, exporting = under(
+        registry,
+        (
+            "import",
+            Text("makes the files of a folder the version in force", "把文件夹中的文件导入为新版本并生效"),
+            _registry_import,
+        ),
+        (
+            "diff",
+            Text("what an import would change: 1 where it would", "导入会改变什么：有变化则返回 1"),
+            _registry_diff,
+        ),
+        ("export", Text("writes a version as files", "把一个版本导出为文件"), _registry_export),
+    )
+    for one in (importing, differing):
+        one.add_argument("folder", type=Path, nargs="?", metavar="DIR", help=str(_REGISTRY_DIR))
+    importing.add_argument("--note", default="", metavar="TEXT", help=str(_NOTE))
+    exporting.add_argument("folder", type=Path, metavar="DIR", help=str(_EXPORT_DIR))
+    exporting.add_argument("--version", type=_some, metavar="N", dest="number", help=str(_NUMBER))
+
+    checking_files = command(
+        "check",
+        Text("finds what is wrong with a registry's files, without Kafka", "检查登记表文件，无需 Kafka"),
+        _check,
+    )
+    checking_files.add_argument("folder", type=Path, nargs="?", metavar="DIR", help=str(_REGISTRY_DIR))
 
 
 def _up(options: argparse.Namespace, settings: Settings) -> int:
@@ -237,6 +278,102 @@ def _waiting(settings: Settings) -> AbstractContextManager[None]:
     return progress(f"Waiting for Kafka at {bootstrap}", f"正在等待 {bootstrap} 上的 Kafka")
 
 
+def _registry_import(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.registry import current, differences, write
+
+    new = _registry_of(options.folder or settings.registry_dir, as_json=options.json)
+    with _waiting(settings):
+        newest, number = current(settings)
+    found = differences(newest, new)
+    if found:
+        _told_differences(found, as_json=False, stream=sys.stderr)
+        with progress("Writing the version", "正在写入新版本"):
+            write(settings, new, number, options.note)
+    version = number if found else newest.version if newest else 0
+    if options.json:
+        print(json.dumps({"version": version, "differences": [asdict(one) for one in found]}, ensure_ascii=False))
+    elif found:
+        print(Text(f"version {version} is in force", f"第 {version} 版已生效"))
+    else:
+        print(Text(f"nothing differs from version {version}", f"与第 {version} 版没有差别"))
+    return DONE
+
+
+def _registry_diff(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.registry import current, differences
+
+    new = _registry_of(options.folder or settings.registry_dir, as_json=options.json)
+    with _waiting(settings):
+        newest, _ = current(settings)
+    found = differences(newest, new)
+    _told_differences(found, as_json=options.json, stream=sys.stdout)
+    return FINDING if found else DONE
+
+
+def _registry_export(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.registry import Versions
+    from hub.registry_export import export
+
+    with _waiting(settings):
+        versions = Versions(settings, "gridhub-registry").all()
+    registry = versions.get(options.number or max(versions, default=0))
+    if registry is None:
+        numbers = ", ".join(map(str, sorted(versions))) or "-"
+        raise Misconfigured(str(Text(f"no such version; there are {numbers}", f"没有该版本；现有版本：{numbers}")))
+    try:
+        names = export(registry, options.folder)
+    except OSError as error:
+        raise Misconfigured(
+            str(
+                Text(
+                    f"{options.folder} cannot be written: {error.strerror}",
+                    f"无法写入 {options.folder}：{error.strerror}",
+                )
+            )
+        ) from None
+    if options.json:
+        print(json.dumps({"version": registry.version, "files": names}))
+    else:
+        for name in names:
+            print(options.folder / name)
+    return DONE
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.registry_check import check
+
+    folder = options.folder or settings.registry_dir
+    _, findings = check(folder)
+    if options.json:
+        told = [{"level": one.level, "file": one.file, "line": one.line, "said": str(one.said)} for one in findings]
+        print(json.dumps({"findings": told}, ensure_ascii=False))
+    else:
+        for one in findings:
+            print(f"{one.mark} {folder / str(one)}")
+    return FINDING if findings.errors else DONE
+
+
+def _registry_of(folder: Path, *, as_json: bool) -> "Registry":
+    from hub.registry_check import check, load
+
+    if not as_json:
+        for one in check(folder)[1]:
+            if one.level == "warning":
+                say(f"{one.mark} {folder / str(one)}", f"{one.mark} {folder / str(one)}")
+    return load(folder)
+
+
+def _told_differences(found: "Sequence[Difference]", *, as_json: bool, stream: TextIO) -> None:
+    if as_json:
+        print(json.dumps({"differences": [asdict(one) for one in found]}, ensure_ascii=False), file=stream)
+        return
+    for one in found[:MOST_LINES]:
+        print(one, file=stream)
+    if len(found) > MOST_LINES:
+        more = len(found) - MOST_LINES
+        print(Text(f"... and {more} more", f"……以及另外 {more} 项"), file=stream)
+
+
 def _schemas_check(options: argparse.Namespace, _settings: Settings) -> int:
     from hub import schema_check
 
@@ -286,6 +423,10 @@ _ID = Text("the alert's, reading's, ticket's or dead letter's id", "预警、读
 _FROM = Text("begin with the state that --export wrote", "从 --export 写出的状态开始")
 _UNTIL_JOURNAL = Text("stop after this journal number, in each partition", "每个分区重放到该日志编号为止")
 _EXPORT = Text("write the state that is reached into this folder", "把到达的状态写入该文件夹")
+_REGISTRY_DIR = Text("folder with the files; else [registry] dir", "文件所在文件夹；默认取 [registry] dir")
+_NOTE = Text("why, for whoever looks at the versions later", "变更说明，供以后查看")
+_EXPORT_DIR = Text("where to write the files", "导出到该文件夹")
+_NUMBER = Text("which version; else the newest", "版本号；默认最新")
 _PORT = Text("port on 127.0.0.1; 0 means any free one", "127.0.0.1 上的端口；0 表示任意空闲端口")
 _ADVERTISE = Text("the addresses clients are told", "对客户端公布的地址")
 _AGAINST = Text("an earlier version of the schemas folder", "较早版本的 schemas 文件夹")

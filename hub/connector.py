@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 from hub.core.errors import Reason, Rejected, Unavailable
 from hub.core.events import AirAlert, DeadLetter, Reading
+from hub.core.registry import Registry
 from hub.kafka_log import Full, Publisher
 from hub.lang import Text, progress
+from hub.registry import Follower
 from hub.running import announced, on_stop
 from hub.settings import HostPort, Settings
 from hub.telemetry import FeedRecorder, FeedTelemetry, log_to, serve_wsgi, telemetry_app
@@ -269,8 +271,12 @@ class Outbox:
 class Source(Protocol):
     """What a connector is to the process around it."""
 
-    async def start(self, outbox: Outbox, telemetry: FeedTelemetry) -> Mapping[str, int]:
-        """Begins to serve and returns at once, with the ports by name ({"hj212": 9212}). Raises Misconfigured (a taken port)."""
+    async def start(
+        self, outbox: Outbox, telemetry: FeedTelemetry, registry: Callable[[], Registry]
+    ) -> Mapping[str, int]:
+        """Begins to serve and returns at once, with the ports by name ({"hj212": 9212}). `registry`: the version in force, to be asked for each
+        message. Raises Misconfigured (a taken port).
+        """
 
     async def stop(self) -> None:
         """Takes nothing new, and returns when the work under way has been answered or given up; cancelled after 5 s."""
@@ -290,8 +296,8 @@ def run(
 
     feed: `air`; also the process' name in `DATA/run/air.json`. topics: what it publishes to; the dead letters are added.
     budget_s: seconds Kafka has to acknowledge. metrics: where /metrics, /live, /ready are, unless `[telemetry] listen` says else.
-    answers: which answers the feed gives, for their metric. Waits for Kafka for as long as it takes, serving nothing but /metrics,
-    /live and /ready. Raises Misconfigured; any other exception is a defect.
+    answers: which answers the feed gives, for their metric. Waits for Kafka and a registry for as long as it takes, serving nothing but
+    /metrics, /live and /ready. Raises Misconfigured; any other exception is a defect.
     """
     log_to(form=settings.telemetry.format)
     telemetry = FeedRecorder(feed, answers=answers)
@@ -308,6 +314,7 @@ class _Process:
         self._telemetry = telemetry
         self._stop = asyncio.Event()
         self._publisher: Publisher | None = None
+        self._follower = Follower(settings, f"gridhub-{feed}", telemetry.registered)
         self._serving = False
         self._defect: BaseException | None = None
 
@@ -326,10 +333,13 @@ class _Process:
             self._publisher = await self._connected((*topics, DEAD_LETTERS))
             if self._publisher is None:
                 return
+            if not await self._registered():
+                return
             outbox = Outbox(self._feed, self._publisher, Wire.load(), self._telemetry, budget_s)
-            ports = {**await source.start(outbox, self._telemetry), "metrics": server.server_port}
-            await self._serve(source, outbox, ports, budget_s)
+            served = await source.start(outbox, self._telemetry, lambda: self._follower.registry)
+            await self._serve(source, outbox, {**served, "metrics": server.server_port}, budget_s)
         finally:
+            await asyncio.to_thread(self._follower.stop)
             if self._publisher:
                 await asyncio.to_thread(self._publisher.close, PUBLISHER_CLOSE_S)
             server.stop()
@@ -351,6 +361,15 @@ class _Process:
                 if publisher := await asyncio.to_thread(connect):
                     return publisher
         return None
+
+    async def _registered(self) -> bool:
+        """Waits for a registry; False when the process was told to stop meanwhile."""
+        self._follower.start()
+        with progress("waiting for a registry (gridhub registry import)", "等待登记表（gridhub registry import）"):
+            while not self._stop.is_set():
+                if await asyncio.to_thread(self._follower.wait, KAFKA_LOOK_S):
+                    return True
+        return False
 
     async def _serve(self, source: Source, outbox: Outbox, ports: Mapping[str, int], budget_s: float) -> None:
         looking = asyncio.create_task(self._look_at_kafka())
@@ -387,6 +406,8 @@ class _Process:
         """Why the process is not ready; asked on the server's thread."""
         if self._publisher is None:
             return [str(Text("waiting for Kafka", "正在等待 Kafka"))]
+        if not self._follower.wait(0):
+            return [str(Text("waiting for a registry", "正在等待登记表"))]
         if not self._serving:
             return [str(Text("not serving", "未在服务"))]
         return list(filter(None, [self._publisher.trouble()]))

@@ -15,27 +15,38 @@ from hub.core.errors import Reason, Rejected
 from hub.core.events import (
     UNKNOWN_TOWN,
     AirAlert,
+    Alert,
+    CameraAlert,
     DeadLetter,
     Decision,
     HandedOver,
     Header,
     Journal,
     Outcome,
+    PatrolAlert,
     Range,
     Reading,
     RouterState,
     Ticket,
     TicketEvent,
     TownTick,
+    Version,
 )
-from hub.core.rules import Rules
-from hub.core.town import KINDS, RECORD, Counted, Entry, Input, Output, Town, decide, tick
+from hub.core.in_force import InForce, place_of
+from hub.core.town import KINDS, RECORD, Counted, Entry, HandOver, Input, Output, Town, adopt, decide, tick
 from hub.wire import Record, Wire, headers
 
 FEED = "router"
 HANDED_OVER = "handed-over"
 READINGS = "readings"
-INPUTS = (READINGS, "alerts.air", HANDED_OVER)
+CARRIES: Mapping[str, type[Reading | Alert]] = {
+    READINGS: Reading,
+    "alerts.air": AirAlert,
+    "alerts.patrol": PatrolAlert,
+    "alerts.camera": CameraAlert,
+}
+"""What may lie on each input."""
+INPUTS = (*CARRIES, HANDED_OVER)
 OUTPUTS = ("decisions", "tickets", "ticket-events", "journal", "router-state", HANDED_OVER, "dead-letters")
 DECISIONS, TICKETS, TICKET_EVENTS, JOURNAL, ROUTER_STATE, _, DEAD_LETTERS = OUTPUTS
 # A dead letter keeps so many bytes; a larger record still lies where it was read, and the letter says where.
@@ -83,10 +94,10 @@ class Poison(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a partition's work needs to know of its surroundings. `partition_of`: where a town's records belong."""
+class Surroundings:
+    """What a partition's work needs to know besides itself. `partition_of`: where a town's records belong."""
 
-    rules: Rules
+    force: InForce
     wire: Wire
     partition_of: Callable[[str], int]
     router: int
@@ -109,10 +120,15 @@ class Step:
     forwarded: list[str] = field(default_factory=list)
     letters: list[Reason] = field(default_factory=list)
     ticks: list[TownTick] = field(default_factory=list)
+    versions: tuple[Version, ...] = ()
+    adopted: bool = False
+    """Whether it brings towns under another version of what is in force."""
 
 
 class Partition:
-    """What is remembered of a partition: its towns, the number of its last journal record, the next offset of each input."""
+    """What is remembered of a partition: its towns, the number of its last journal record, the next offset of each input, and which versions of
+    what is in force it was last worked on with.
+    """
 
     def __init__(
         self,
@@ -120,9 +136,11 @@ class Partition:
         journal: int = 0,
         towns: Mapping[str, Town] | None = None,
         offsets: Mapping[str, int] | None = None,
+        versions: tuple[Version, ...] = (),
     ) -> None:
         self.number = number
         self.journal = journal
+        self.versions = versions
         self.towns = dict(towns or {})
         self.next = dict(offsets or {})
 
@@ -131,18 +149,20 @@ class Partition:
         """From the last record of each key of the changelog. Raises ValueError for one that is no entry."""
         journal = 0
         offsets: dict[str, int] = {}
+        versions: tuple[Version, ...] = ()
         towns: dict[str, dict[str, dict[str, Entry]]] = {}
         for entry in entries:
             try:
                 if entry.kind == OWN:
                     own = json.loads(entry.body)
                     journal, offsets = own["journal"], own.get("next", {})
+                    versions = tuple(Version(name=name, version=one) for name, one in own.get("versions", ()))
                     continue
                 kinds = towns.setdefault(entry.town, {})
                 kinds.setdefault(entry.kind, {})[entry.id] = memory.from_text(entry.kind, entry.body)
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{key_of(entry)}: {error}") from error
-        return cls(number, journal, {code: Town(code, kinds) for code, kinds in towns.items()}, offsets)
+        return cls(number, journal, {code: Town(code, kinds) for code, kinds in towns.items()}, offsets, versions)
 
     def entries(self) -> Iterator[RouterState]:
         """All of it, as `restored` takes it."""
@@ -150,7 +170,7 @@ class Partition:
             for kind in KINDS:
                 for name, entry in sorted(town.all(kind)):
                     yield RouterState(town=code, kind=kind, id=name, body=memory.to_text(entry))
-        yield _own(self.number, self.journal, self.next)
+        yield _own(self.number, self.journal, self.next, self.versions)
 
     def due(self, now: int) -> bool:
         """Whether time alone has an effect on one of its towns."""
@@ -160,7 +180,7 @@ class Partition:
         self,
         records: Sequence[Arrived],
         at: int,
-        place: Place,
+        around: Surroundings,
         *,
         poisoned: bool = False,
         ticks: Iterable[TownTick] | None = (),
@@ -170,7 +190,7 @@ class Partition:
         `at`: the owner's clock, ms UTC. `ticks`: those of a journal that is replayed; None: each town for which it is time by `at`.
         `poisoned`: the one record fails each time, and is not decided but kept. Raises Poison.
         """
-        return _Work(self, at, place).run(records, ticks, poisoned=poisoned)
+        return _Work(self, at, around).run(records, ticks, poisoned=poisoned)
 
     def goes_on_at(self, committed: Mapping[str, int]) -> None:
         """The group's offsets. They are forgotten where no router ran for a week, or by hand; what was applied is not applied again."""
@@ -179,6 +199,7 @@ class Partition:
     def adopt(self, step: Step) -> None:
         """The step is committed."""
         self.journal = step.number
+        self.versions = step.versions
         self.next |= step.next
         self.towns |= {code: town.settle() for code, town in step.towns.items()}
 
@@ -246,13 +267,29 @@ class Waiting:
         return ready
 
 
+def _envelope(arrived: Arrived) -> HandedOver:
+    assert arrived.value is not None, "it was read"
+    return HandedOver(
+        topic=arrived.topic,
+        partition=arrived.partition,
+        offset=arrived.offset,
+        key=arrived.key,
+        value=arrived.value,
+        headers=tuple(Header(name=name, value=value) for name, value in arrived.headers),
+    )
+
+
 def key_of(entry: RouterState) -> str:
     """The key of an entry of the changelog."""
     return f"{entry.town}|{entry.kind}|{entry.id}"
 
 
-def _own(partition: int, journal: int, offsets: Mapping[str, int]) -> RouterState:
-    own = {"journal": journal, "next": {topic: offset for topic, offset in offsets.items() if offset}}
+def _own(partition: int, journal: int, offsets: Mapping[str, int], versions: Iterable[Version]) -> RouterState:
+    own = {
+        "journal": journal,
+        "next": {topic: offset for topic, offset in offsets.items() if offset},
+        "versions": [(one.name, one.version) for one in versions],
+    }
     return RouterState(
         town="", kind=OWN, id=str(partition), body=json.dumps(own, sort_keys=True, separators=(",", ":"))
     )
@@ -266,13 +303,14 @@ def _due(town: Town, now: int) -> bool:
 class _Work:
     """One call of `Partition.apply`."""
 
-    def __init__(self, partition: Partition, at: int, place: Place) -> None:
+    def __init__(self, partition: Partition, at: int, around: Surroundings) -> None:
         self._partition = partition
-        self._place = place
-        self._step = Step(partition.number, at, partition.journal + 1)
+        self._around = around
+        self._step = Step(partition.number, at, partition.journal + 1, versions=around.force.versions)
 
     def run(self, records: Sequence[Arrived], ticks: Iterable[TownTick] | None, *, poisoned: bool) -> Step:
         step = self._step
+        self._adopt()
         ranges: dict[str, Range] = {}
         for arrived in merged(records):
             known = ranges.get(arrived.topic)
@@ -294,61 +332,88 @@ class _Work:
         journal = Journal(
             partition=step.partition,
             number=step.number,
-            router=self._place.router,
-            generation=self._place.generation,
+            router=self._around.router,
+            generation=self._around.generation,
             at=step.at,
             program=__version__,
-            versions=self._place.rules.versions,
+            versions=self._around.force.versions,
             ranges=tuple(ranges[topic] for topic in sorted(ranges)),
             ticks=tuple(step.ticks),
         )
         self._write(JOURNAL, step.partition, str(step.partition), journal, step.at)
         return step
 
+    def _adopt(self) -> None:
+        """Brings the towns under what is in force, where that is another version than the last."""
+        step, force = self._step, self._around.force
+        if force.versions == self._partition.versions:
+            return
+        for code in sorted(self._partition.towns):
+            step.adopted = True
+            before = self._town(code)
+            after, outputs = adopt(before, step.partition, step.at, force)
+            if after is not before:
+                step.towns[code] = after
+            for output in outputs:
+                self._put(output, None)
+
     # ---- records
 
     def _record(self, arrived: Arrived) -> None:
         try:
-            record = self._read(arrived)
-            home = self._place.partition_of(record.town)
-            if home != self._step.partition:
-                self._forward(arrived, record, home)
+            record, envelope, town = self._read(arrived)
+            if self._around.partition_of(town) != self._step.partition:
+                self._forward(arrived, record)
                 return
         except Rejected as rejected:
             self._invalid(arrived, rejected)
             return
-        event = Input(record=record, topic=arrived.topic, partition=arrived.partition, offset=arrived.offset)
-        self._decide(record.town, event, arrived.at, record.accepted_at)
-
-    def _read(self, arrived: Arrived) -> Reading | AirAlert:
-        if arrived.value is None:
-            raise Rejected(Reason.SCHEMA, "a record without a value")
-        topic, record = arrived.topic, self._place.wire.decode(arrived.value)
-        if topic == HANDED_OVER and isinstance(record, HandedOver):
-            topic, record = record.topic, self._place.wire.decode(record.value)
-        if not isinstance(record, Reading if topic == READINGS else AirAlert):
-            raise Rejected(Reason.SCHEMA, f"{type(record).__name__} does not belong here")
-        return record
-
-    def _forward(self, arrived: Arrived, record: Reading | AirAlert, home: int) -> None:
-        """Copies it to where it belongs. One that came that way cannot be wrong again: its partition follows from its town."""
-        if arrived.topic == HANDED_OVER:
-            raise Rejected(Reason.SCHEMA, f"{record.town} does not belong to this partition")
-        assert arrived.value is not None
-        envelope = HandedOver(
+        event = Input(
+            record=record,
             topic=arrived.topic,
             partition=arrived.partition,
             offset=arrived.offset,
-            key=arrived.key,
-            value=arrived.value,
-            headers=tuple(Header(name=name, value=value) for name, value in arrived.headers),
+            handed=town != record.town,
         )
-        also = (*arrived.headers, (FORWARDED_FROM, arrived.place.encode()))
-        value = self._place.wire.encode(envelope)
-        self._step.outgoing.append(Outgoing(HANDED_OVER, home, record.town.encode(), value, also, arrived.at))
-        self._step.forwarded.append(arrived.topic)
+        for output in self._decide(town, event, arrived.at, record.accepted_at):
+            if isinstance(output, HandOver):
+                self._send_on(arrived, envelope or _envelope(arrived), output.town)
+
+    def _read(self, arrived: Arrived) -> tuple[Reading | Alert, HandedOver | None, str]:
+        """The record, the envelope it came in, and the town that is to decide it: its own, or the one it was handed over to."""
+        if arrived.value is None:
+            raise Rejected(Reason.SCHEMA, "a record without a value")
+        topic, record, envelope = arrived.topic, self._around.wire.decode(arrived.value), None
+        if topic == HANDED_OVER and isinstance(record, HandedOver):
+            envelope, topic = record, record.topic
+            record = self._around.wire.decode(envelope.value)
+        if topic not in CARRIES or not isinstance(record, CARRIES[topic]):
+            raise Rejected(Reason.SCHEMA, f"{type(record).__name__} does not belong here")
+        if isinstance(record, PatrolAlert) and self._around.force.town_of(place_of(record)) is None:
+            raise Rejected(Reason.OUTSIDE_AREA, "more than 5 km from every town")
+        if envelope is None:
+            return record, None, record.town
+        try:
+            return record, envelope, (arrived.key or b"").decode("ascii")
+        except UnicodeDecodeError:
+            raise Rejected(Reason.SCHEMA, "the key is no town") from None
+
+    def _forward(self, arrived: Arrived, record: Reading | Alert) -> None:
+        """Copies it to where it belongs. One that came that way cannot be wrong again: its partition follows from its town."""
+        if arrived.topic == HANDED_OVER:
+            raise Rejected(Reason.SCHEMA, f"{record.town} does not belong to this partition")
+        self._send_on(arrived, _envelope(arrived), record.town)
         if not isinstance(record, Reading):
             self._decided(self._untouched(arrived, record.id, record.town, Outcome.FORWARDED, ()), None)
+
+    def _send_on(self, arrived: Arrived, envelope: HandedOver, town: str) -> None:
+        """To the partition of this town, whole, with the headers it came with."""
+        headers = [(header.name, header.value) for header in envelope.headers]
+        place = f"{envelope.topic}/{envelope.partition}/{envelope.offset}"
+        also = (*headers, (FORWARDED_FROM, place.encode()))
+        value, home = self._around.wire.encode(envelope), self._around.partition_of(town)
+        self._step.outgoing.append(Outgoing(HANDED_OVER, home, town.encode(), value, also, arrived.at))
+        self._step.forwarded.append(envelope.topic)
 
     def _invalid(self, arrived: Arrived, rejected: Rejected) -> None:
         """Keeps what cannot be read, and says so of an alert."""
@@ -391,7 +456,7 @@ class _Work:
             reasons=reasons,
             ticket_id="",
             rule="",
-            versions=self._place.rules.versions,
+            versions=self._around.force.versions,
         )
 
     # ---- towns
@@ -399,16 +464,15 @@ class _Work:
     def _town(self, code: str) -> Town:
         return self._step.towns.get(code) or self._partition.towns.get(code) or Town(code, {})
 
-    def _decide(self, code: str, event: Input, now: int, accepted_at: int | None) -> bool:
-        """Whether it had an effect."""
+    def _decide(self, code: str, event: Input, now: int, accepted_at: int | None) -> tuple[Output, ...]:
+        """What came of it."""
         before = self._town(code)
-        after, outputs = decide(before, event, now, self._place.rules)
-        if after is before:
-            return False
-        self._step.towns[code] = after
+        after, outputs = decide(before, event, now, self._around.force)
+        if after is not before:
+            self._step.towns[code] = after
         for output in outputs:
             self._put(output, accepted_at)
-        return True
+        return outputs
 
     def _put(self, output: Output, accepted_at: int | None) -> None:
         match output:
@@ -422,7 +486,7 @@ class _Work:
                 self._write(TICKET_EVENTS, self._step.partition, output.town, output, output.at)
 
     def _decided(self, decision: Decision, accepted_at: int | None) -> None:
-        self._write(DECISIONS, self._place.partition_of(decision.town), decision.town, decision, decision.now)
+        self._write(DECISIONS, self._around.partition_of(decision.town), decision.town, decision, decision.now)
         self._step.decisions.append((decision, accepted_at))
 
     def _ticks(self, ticks: Iterable[TownTick] | None) -> None:
@@ -432,7 +496,9 @@ class _Work:
             due = [code for code in codes if _due(self._town(code), step.at)]
             ticks = [TownTick(town=code, now=max(step.at, self._town(code).clock.now)) for code in due]
         for one in ticks:
-            if self._decide(one.town, tick(step.partition), one.now, None):
+            before = self._town(one.town)
+            self._decide(one.town, tick(step.partition), one.now, None)
+            if self._town(one.town) is not before:
                 step.ticks.append(one)
 
     # ---- what is written
@@ -443,13 +509,13 @@ class _Work:
             for (kind, name), entry in step.towns[code].changes.items():
                 state = RouterState(town=code, kind=kind, id=name, body="")
                 self._remember(state if entry is None else replace(state, body=memory.to_text(entry)))
-        self._remember(_own(step.partition, step.number, self._partition.next | step.next))
+        self._remember(_own(step.partition, step.number, self._partition.next | step.next, step.versions))
 
     def _remember(self, entry: RouterState) -> None:
         step = self._step
-        value = self._place.wire.encode(entry) if entry.body else None
+        value = self._around.wire.encode(entry) if entry.body else None
         step.outgoing.append(Outgoing(ROUTER_STATE, step.partition, key_of(entry).encode(), value, (), step.at))
 
     def _write(self, topic: str, partition: int, key: str, record: Record, at: int) -> None:
-        value = self._place.wire.encode(record)
+        value = self._around.wire.encode(record)
         self._step.outgoing.append(Outgoing(topic, partition, key.encode(), value, tuple(headers(record)), at))

@@ -1,157 +1,382 @@
-"""Which devices there are: one row each of `devices.csv`, edited by clerks.
+"""The registry on its topic: whole versions of map, roster, devices, vendors and rules, written once and adopted whole.
 
-Columns: device, mn, vendor, feed, town, lon, lat, factor_units, and after them, where wanted, minute_period_s and limits. `factor_units` says in which
-unit the device really sends each factor, `a34004=ug/m3;a34002=mg/m3;a34001=ug/m3*10`: code, unit and, where the device is scaled wrongly, a
-factor to multiply with. `minute_period_s` is the period of its minute data (HJ 212, CN 2051), which the messages do not say. `limits`
-are the device's own, `a34002=120;a34004=60`, in the factor's canonical unit; the rules' limits count for the rest.
+A version is its pieces and, after them, one record of kind `version` with their count and hash. It counts once that record is there and both are
+right: an import that was cut off, or two that wrote one number at a time, leave pieces that nobody adopts, and the next import takes the next
+number. Keys are `<version>|<kind>|<id>`, so no version replaces another; old ones stay for the tickets and journals that name them.
 """
 
-import csv
-from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
-from hub.core.errors import Misconfigured
-from hub.core.registry import Device, SentUnit
+from hub.core.errors import HubError, Misconfigured, Rejected, Unavailable
+from hub.core.events import RegistryEntry
+from hub.core.registry import Area, Device, Grid, Person, Registry, Role, SentUnit, Site, Vendor, VendorKey
+from hub.core.rules import Rule, Rules
+from hub.kafka_log import Full, Publisher, Tail
 from hub.lang import Text
+from hub.registry_files import key_of
+from hub.settings import Settings
+from hub.wire import Wire
 
-COLUMNS = ("device", "mn", "vendor", "feed", "town", "lon", "lat", "factor_units")
-MAY_FOLLOW = ("minute_period_s", "limits")
-TOWN_DIGITS = 9
-# What MinInterval may be (HJ 212-2017, table of the fields of CP): divisors of the hour from 1 to 30 minutes.
-MINUTE_PERIODS_S = tuple(60 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30))
+TOPIC = "registry"
+VERSION = "version"
+KINDS: Mapping[str, str] = {
+    "town": "towns",
+    "village": "villages",
+    "grid": "grids",
+    "cell": "cells",
+    "site": "sites",
+    "person": "people",
+    "device": "devices",
+    "vendor": "vendors",
+}
+"""The kinds of pieces and where a registry has them; rules come beside them."""
+LOOK_EVERY_S = 1.0
+IMPORT_WITHIN_S = 120.0
+ACKNOWLEDGED_WITHIN_S = 30.0
 
-
-def load_devices(path: Path, feed: str) -> dict[str, Device]:
-    """The devices of one feed by their MN (what they call themselves on the wire).
-
-    Raises Misconfigured, naming file, line and column, on anything that is not as the module says: a connector serves only with a
-    complete register.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror}", f"无法读取：{error.strerror}") from None
-    except UnicodeDecodeError:
-        raise _wrong(path, "is not UTF-8", "不是 UTF-8 编码") from None
-    rows = csv.DictReader(text.splitlines())
-    named = tuple(rows.fieldnames or ())
-    also = named[len(COLUMNS) :]
-    if named[: len(COLUMNS)] != COLUMNS or not set(also) <= set(MAY_FOLLOW) or len(set(also)) < len(also):
-        wanted, more = ",".join(COLUMNS), ",".join(MAY_FOLLOW)
-        raise _wrong(
-            path,
-            f"the first line must be {wanted}, after which may follow {more}",
-            f"首行必须是 {wanted}，其后可有 {more}",
-        )
-    devices: dict[str, Device] = {}
-    names: set[str] = set()
-    for row in _rows(rows, path):
-        line = rows.line_num
-        device = _device(row, len(named), f"{path}, {Text(f'line {line}', f'第 {line} 行')}")
-        if device.id in names:
-            raise _wrong(path, f"line {line}: {device.id} stands there twice", f"第 {line} 行：{device.id} 出现两次")
-        names.add(device.id)
-        if device.feed != feed:
-            continue
-        if device.mn in devices:
-            raise _wrong(path, f"line {line}: {device.mn} stands there twice", f"第 {line} 行：{device.mn} 出现两次")
-        devices[device.mn] = device
-    return devices
+Piece = tuple[str, str, str]  # kind, id, body
 
 
-def _wrong(where: object, en: str, zh: str) -> Misconfigured:
-    return Misconfigured(f"{where}: {Text(en, zh)}")
+# ---- a registry as pieces
 
 
-def _rows(rows: "csv.DictReader[str]", path: Path) -> Iterator[Mapping[str, str | None]]:
-    try:
-        yield from rows
-    except csv.Error as error:
-        line = rows.line_num
-        raise _wrong(path, f"line {line}: {error}", f"第 {line} 行：{error}") from None
+def pieces(registry: Registry) -> list[Piece]:
+    """All of it, in one order: equal registries give equal pieces."""
+    found = [
+        (kind, key_of(kind, one), _text(_plain(one)))
+        for kind, attribute in KINDS.items()
+        for one in getattr(registry, attribute)
+    ]
+    found += [("rule", rule.kind, _text(asdict(rule))) for rule in registry.rules.all]
+    return sorted(found)
 
 
-def _device(row: Mapping[str, str | None], columns: int, where: str) -> Device:
-    if None in row.values() or None in row:
-        raise _wrong(where, f"{columns} columns are needed", f"需要 {columns} 列")
-    cell = {key: (value or "").strip() for key, value in row.items()}
-    for column in ("device", "mn", "vendor", "feed", "town"):
-        if not cell[column]:
-            raise _wrong(where, f"{column} is empty", f"{column} 为空")
-    town = cell["town"]
-    if len(town) != TOWN_DIGITS or not (town.isascii() and town.isdecimal()):
-        raise _wrong(
-            where, f"town {town!r} is not a 9-digit code (GB/T 10114)", f"town {town!r} 不是 9 位代码（GB/T 10114）"
-        )
-    return Device(
-        id=cell["device"],
-        mn=cell["mn"],
-        vendor=cell["vendor"],
-        feed=cell["feed"],
-        town=town,
-        lon=_degrees(cell["lon"], 180, f"{where}: lon"),
-        lat=_degrees(cell["lat"], 90, f"{where}: lat"),
-        units=_units(cell["factor_units"], f"{where}: factor_units"),
-        minute_period_s=_period(cell.get("minute_period_s", ""), f"{where}: minute_period_s"),
-        limits=_limits(cell.get("limits", ""), f"{where}: limits"),
-    )
+def digest(some: Iterable[Piece]) -> str:
+    """SHA-256 of pieces in their order, hexadecimal."""
+    whole = sha256()
+    for kind, name, body in some:
+        whole.update(f"{kind}\n{name}\n{body}\n".encode())
+    return whole.hexdigest()
 
 
-def _degrees(text: str, most: int, where: str) -> float | None:
-    if not text:
-        return None
-    try:
-        degrees = float(text)
-    except ValueError:
-        raise _wrong(where, f"{text!r} is not a number", f"{text!r} 不是数字") from None
-    if not -most <= degrees <= most:
-        raise _wrong(where, f"{text} lies outside +-{most} degrees", f"{text} 超出 ±{most} 度")
-    return degrees
+def from_pieces(version: int, some: Sequence[Piece]) -> Registry:
+    """The registry that `pieces` took apart. Raises Rejected-free errors of its parts (KeyError, TypeError, ValueError) for what is none."""
+    found: dict[str, list[Any]] = {kind: [] for kind in (*KINDS, "rule")}
+    for kind, _, body in sorted(some):
+        found[kind].append(_MAKE[kind](json.loads(body)))
+    limits = {device.id: device.limits for device in found["device"] if device.limits}
+    parts = {attribute: tuple(found[kind]) for kind, attribute in KINDS.items()}
+    return Registry(version=version, sha256=digest(sorted(some)), rules=Rules(tuple(found["rule"]), limits), **parts)
 
 
-def _period(text: str, where: str) -> int | None:
-    if not text:
-        return None
-    if text not in map(str, MINUTE_PERIODS_S):
-        allowed = ", ".join(map(str, MINUTE_PERIODS_S))
-        raise _wrong(where, f"{text!r} is none of {allowed}", f"{text!r} 不在 {allowed} 之中")
-    return int(text)
+def _plain(one: Any) -> dict[str, Any]:
+    plain = asdict(one)
+    if isinstance(one, Device):
+        plain["units"] = {code: [sent.unit, str(sent.scale)] for code, sent in one.units.items()}
+        plain["limits"] = dict(one.limits)
+    if isinstance(one, Vendor):
+        plain["feeds"] = sorted(one.feeds)
+    return plain
 
 
-def _units(text: str, where: str) -> Mapping[str, SentUnit]:
-    units: dict[str, SentUnit] = {}
-    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
-        code, equals, sent = (part.strip() for part in piece.partition("="))
-        unit, star, scale = (part.strip() for part in sent.partition("*"))
-        if not (code and equals and unit):
-            raise _wrong(
-                where, f"{piece!r} is not CODE=UNIT or CODE=UNIT*SCALE", f"{piece!r} 不是 CODE=UNIT 或 CODE=UNIT*SCALE"
-            )
+def _text(plain: Mapping[str, Any]) -> str:
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _device(plain: dict[str, Any]) -> Device:
+    units = {code: SentUnit(unit, Decimal(scale)) for code, (unit, scale) in plain["units"].items()}
+    return Device(**{**plain, "units": units})
+
+
+def _vendor(plain: dict[str, Any]) -> Vendor:
+    keys = tuple(VendorKey(**key) for key in plain["keys"])
+    return Vendor(**{**plain, "feeds": frozenset(plain["feeds"]), "keys": keys})
+
+
+def _person(plain: dict[str, Any]) -> Person:
+    return Person(**{**plain, "role": Role(plain["role"])})
+
+
+_MAKE: Mapping[str, Callable[[dict[str, Any]], Any]] = {
+    **{kind: (lambda plain: Area(**plain)) for kind in ("town", "village", "cell")},
+    "grid": lambda plain: Grid(**plain),
+    "site": lambda plain: Site(**plain),
+    "person": _person,
+    "device": _device,
+    "vendor": _vendor,
+    "rule": lambda plain: Rule(**plain),
+}
+
+
+# ---- reading
+
+
+class Versions:
+    """The versions on the topic, read as they come."""
+
+    def __init__(self, settings: Settings, client_id: str) -> None:
+        """Connects when it is first asked. `client_id`: who reads, for the broker's log."""
+        self._settings = settings
+        self._client_id = client_id
+        self._wire = Wire.load()
+        self._tail: Tail | None = None
+        self._open: dict[int, dict[tuple[str, str], str]] = {}
+        self._whole: dict[int, Registry] = {}
+        self._highest = 0
+
+    def newest(self) -> Registry | None:
+        """The newest whole version, None where there is none yet. The first call reads the topic to its end, later ones what has come.
+
+        Raises Unavailable, and may be called again; Misconfigured: the topic is missing.
+        """
+        self._read()
+        return self._whole[max(self._whole)] if self._whole else None
+
+    def all(self) -> dict[int, Registry]:
+        """Every whole version by its number; then it is closed. Raises as `newest`."""
         try:
-            multiplier = Decimal(scale) if star else Decimal(1)
-        except InvalidOperation:
-            raise _wrong(where, f"the scale of {piece!r} is not a number", f"{piece!r} 的倍率不是数字") from None
-        if not multiplier.is_finite() or multiplier <= 0:
-            raise _wrong(where, f"the scale of {piece!r} must be above zero", f"{piece!r} 的倍率必须大于零")
-        if code in units:
-            raise _wrong(where, f"{code} stands there twice", f"{code} 出现两次")
-        units[code] = SentUnit(unit, multiplier)
-    return MappingProxyType(units)
+            self._read()
+        finally:
+            self.close()
+        return dict(self._whole)
 
+    @property
+    def next_number(self) -> int:
+        """The number after all that are there, whole or not."""
+        return self._highest + 1
 
-def _limits(text: str, where: str) -> Mapping[str, float]:
-    limits: dict[str, float] = {}
-    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
-        code, _, number = (part.strip() for part in piece.partition("="))
+    def close(self) -> None:
+        """Ends reading; the next question connects again."""
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+
+    def _read(self) -> None:
         try:
-            limit = float(number)
-        except ValueError:
-            limit = 0.0
-        if not code or not 0 < limit < float("inf"):
-            raise _wrong(where, f"{piece!r} is not CODE=NUMBER above zero", f"{piece!r} 不是 CODE=大于零的数")
-        if code in limits:
-            raise _wrong(where, f"{code} stands there twice", f"{code} 出现两次")
-        limits[code] = limit
-    return MappingProxyType(limits)
+            if self._tail is None:
+                # From the beginning, since what came meanwhile is not known.
+                self._tail = Tail(self._settings.kafka.bootstrap, {TOPIC: None})
+                while not self._tail.complete():
+                    self._take(self._tail, LOOK_EVERY_S)
+            else:
+                self._take(self._tail, 0.0)
+        except Unavailable:
+            self.close()
+            raise
+
+    def _take(self, tail: Tail, wait_s: float) -> None:
+        for arrived in tail.read(wait_s):
+            try:
+                entry = self._wire.decode(arrived.value)
+            except Rejected:
+                continue  # of a newer program, or not ours: its version will not be whole, and so not count
+            if not isinstance(entry, RegistryEntry):
+                continue
+            self._highest = max(self._highest, entry.version)
+            if entry.kind == VERSION:
+                self._complete(entry)
+            else:
+                self._open.setdefault(entry.version, {})[entry.kind, entry.id] = entry.body
+
+    def _complete(self, entry: RegistryEntry) -> None:
+        some = sorted((kind, name, body) for (kind, name), body in self._open.get(entry.version, {}).items())
+        try:
+            told = json.loads(entry.body)
+            whole = told["count"] == len(some) and told["sha256"] == digest(some)
+            if whole:
+                self._whole[entry.version] = from_pieces(entry.version, some)
+        except (KeyError, TypeError, ValueError):
+            whole = False  # of a newer program; the last one that this program can read stays in force
+        if whole:
+            self._open.pop(entry.version, None)
+
+
+class Follower:
+    """The newest registry, kept up to date on a thread of its own; begins with the last good copy in the data folder when Kafka is away."""
+
+    def __init__(self, settings: Settings, client_id: str, changed: Callable[[Registry], None] | None = None) -> None:
+        """`changed`: called on the thread with each version that is adopted, the first one too."""
+        self._versions = Versions(settings, client_id)
+        self._copy = settings.data / "registry" / "last.json"
+        self._changed = changed
+        self._stop = threading.Event()
+        self._there = threading.Event()
+        self._registry: Registry | None = None
+        self._thread = threading.Thread(target=self._follow, name="registry", daemon=True)
+        self.trouble: str = ""
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether there is a registry, waiting that long for the first."""
+        return self._there.wait(seconds)
+
+    @property
+    def registry(self) -> Registry:
+        """The newest one. Raises Unavailable as long as there is none."""
+        if self._registry is None:
+            raise Unavailable(str(Text("there is no registry yet", "尚无登记表")))
+        return self._registry
+
+    def stop(self) -> None:
+        """Ends looking."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._versions.close()
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                newest = self._versions.newest()
+                self.trouble = ""
+            except HubError as error:
+                # Kafka is away, or the topic is: with what was there last, feeds go on.
+                self.trouble, newest = str(error), None
+                if self._registry is None and (kept := read_copy(self._copy)) is not None:
+                    self._adopt(kept)
+            if newest is not None and (self._registry is None or newest.version != self._registry.version):
+                self._adopt(newest)
+                try:
+                    write_copy(self._copy, newest)
+                except OSError as error:
+                    self.trouble = f"{self._copy}: {error.strerror}"
+            self._stop.wait(LOOK_EVERY_S)
+
+    def _adopt(self, registry: Registry) -> None:
+        self._registry = registry
+        self._there.set()
+        if self._changed:
+            self._changed(registry)
+
+
+def write_copy(path: Path, registry: Registry) -> None:
+    """Keeps a version on disk, whole or not at all: several processes of one machine may keep the same. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump({"version": registry.version, "sha256": registry.sha256, "pieces": pieces(registry)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def read_copy(path: Path) -> Registry | None:
+    """The version that was kept last; None where there is none, or it is damaged."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        some = [(kind, name, body) for kind, name, body in kept["pieces"]]
+        registry = from_pieces(kept["version"], some)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return registry if registry.sha256 == kept["sha256"] else None
+
+
+# ---- what differs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One piece that one registry has and the other has not, or not so: added, removed or changed (then which fields)."""
+
+    kind: str
+    id: str
+    how: str
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        how = {"added": Text("+", "新增"), "removed": Text("-", "删除"), "changed": Text("~", "修改")}[self.how]
+        fields = f" ({', '.join(self.fields)})" if self.fields else ""
+        return f"{how} {self.kind} {self.id}{fields}"
+
+
+def differences(old: Registry | None, new: Registry) -> list[Difference]:
+    """What a change from one to the other adds, removes and changes."""
+    before = {(kind, name): body for kind, name, body in pieces(old)} if old else {}
+    after = {(kind, name): body for kind, name, body in pieces(new)}
+    found = []
+    for kind, name in sorted(before.keys() | after.keys()):
+        one, other = before.get((kind, name)), after.get((kind, name))
+        if one is None:
+            found.append(Difference(kind, name, "added"))
+        elif other is None:
+            found.append(Difference(kind, name, "removed"))
+        elif one != other:
+            was, is_now = json.loads(one), json.loads(other)
+            fields = tuple(sorted(key for key in was.keys() | is_now.keys() if was.get(key) != is_now.get(key)))
+            found.append(Difference(kind, name, "changed", fields))
+    return found
+
+
+# ---- writing
+
+
+def write(settings: Settings, registry: Registry, number: int, note: str = "") -> Registry:
+    """Writes it as version `number`, its pieces first; returns it as it is read. Raises Unavailable: then the version does not count."""
+    publisher = Publisher(settings.kafka.bootstrap, [TOPIC], client_id="gridhub-registry")
+    wire = Wire.load()
+    some = pieces(registry)
+    body = {"count": len(some), "sha256": digest(some), "imported_at": time.time_ns() // 1_000_000, "note": note}
+    try:
+        _publish(
+            publisher, wire, [RegistryEntry(version=number, kind=kind, id=name, body=text) for kind, name, text in some]
+        )
+        _publish(publisher, wire, [RegistryEntry(version=number, kind=VERSION, id="", body=_text(body))])
+    finally:
+        publisher.close(0.0)
+    return replace(registry, version=number, sha256=digest(some))
+
+
+def _publish(publisher: Publisher, wire: Wire, entries: Sequence[RegistryEntry]) -> None:
+    """All of them, acknowledged. Raises Unavailable, Misconfigured (a piece too large for a record)."""
+    left = len(entries)
+    failed: list[Exception] = []
+    changed = threading.Condition()
+
+    def done(error: Exception | None) -> None:
+        nonlocal left
+        with changed:
+            left -= 1
+            if error:
+                failed.append(error)
+            changed.notify_all()
+
+    until = time.monotonic() + IMPORT_WITHIN_S
+    for entry in entries:
+        key = f"{entry.version}|{entry.kind}|{entry.id}"
+        while True:
+            try:
+                publisher.publish(TOPIC, key, wire.encode(entry), (), done)
+                break
+            except Full:
+                with changed:
+                    if not changed.wait(ACKNOWLEDGED_WITHIN_S):
+                        raise Unavailable("Kafka acknowledges nothing") from None
+            except Rejected as rejected:
+                raise Misconfigured(f"{entry.kind} {entry.id}: {rejected}") from None
+    with changed:
+        changed.wait_for(lambda: left == 0 or failed, until - time.monotonic())
+    if failed or left:
+        raise Unavailable(
+            f"the import did not come to its end: {failed[0] if failed else 'Kafka acknowledges nothing'}"
+        )
+
+
+def current(settings: Settings) -> tuple[Registry | None, int]:
+    """The newest version, and the number that the next one takes. Raises Unavailable, Misconfigured."""
+    versions = Versions(settings, "gridhub-registry")
+    try:
+        return versions.newest(), versions.next_number
+    finally:
+        versions.close()

@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 from hub import __version__
 from hub.core.errors import Misconfigured, Rejected, Unavailable
-from hub.core.events import DeadLetter, Decision, HandedOver, Journal, Range, RouterState, TicketEvent
+from hub.core.events import DeadLetter, Decision, HandedOver, Journal, Range, RouterState, TicketEvent, Version
+from hub.core.in_force import InForce
+from hub.core.registry import Registry
 from hub.lang import Text, progress
 from hub.partition import (
     DEAD_LETTERS,
@@ -30,10 +32,11 @@ from hub.partition import (
     Arrived,
     Outgoing,
     Partition,
-    Place,
     Poison,
+    Surroundings,
 )
-from hub.rulebook import load_rules
+from hub.registry import Versions
+from hub.rulebook import own_rules
 from hub.settings import Settings
 from hub.transactions import Whole, partition_of
 from hub.wire import Record, Wire
@@ -111,7 +114,9 @@ class _Replay:
         self._until = until
         self._export = export
         self._wire = Wire.load()
-        self._rules = load_rules(settings)
+        self._rules = own_rules(settings)
+        self._forces: dict[tuple[Version, ...], InForce] = {}
+        self._registry: dict[int, Registry] = {}
         self._partition_of = partition_of(settings)
         self._expected: dict[Stream, Expected] = defaultdict(Expected)
         self._there: dict[Stream, list[Seen]] = defaultdict(list)
@@ -120,6 +125,8 @@ class _Replay:
         self._result = Result()
 
     def run(self) -> Result:
+        with progress("Reading the registry", "正在读取登记表"):
+            self._registry = Versions(self._settings, CLIENT).all()
         with progress("Reading the journal", "正在读取日志"):
             first = self._journals(Whole(self._settings, [JOURNAL], CLIENT).all())
         self._loose = frozenset(
@@ -198,7 +205,6 @@ class _Replay:
         for record in inputs.all():
             records[record.topic][record.offset] = record
         applied: dict[str, int] = dict.fromkeys(INPUTS, -1) if self._start is None else {}
-        self._same_rules(number, [one for one in journal if one.number > after])
         for index, one in enumerate(journal):
             if one.number <= after:
                 applied |= {some.topic: some.last for some in one.ranges}
@@ -214,11 +220,12 @@ class _Replay:
                 self._range(number, one, some, applied, records[some.topic], inputs.begins[some.topic, number])
                 batch += [records[some.topic][o] for o in range(some.first, some.last + 1) if o in records[some.topic]]
                 applied[some.topic] = some.last
-            place = Place(self._rules, self._wire, self._partition_of, one.router, one.generation)
+            force = self._force(number, one)
+            around = Surroundings(force, self._wire, self._partition_of, one.router, one.generation)
             try:
-                step = partition.apply(batch, one.at, place, ticks=one.ticks)
+                step = partition.apply(batch, one.at, around, ticks=one.ticks)
             except Poison:
-                step = partition.apply(batch, one.at, place, poisoned=True, ticks=one.ticks)
+                step = partition.apply(batch, one.at, around, poisoned=True, ticks=one.ticks)
             for outgoing in step.outgoing:
                 stream = Stream(outgoing.topic, outgoing.partition, number)
                 expected = self._expected[stream]
@@ -230,13 +237,24 @@ class _Replay:
         if self._export is not None:
             _write_state(self._export, partition)
 
-    def _same_rules(self, number: int, journal: Sequence[Journal]) -> None:
-        """Under other rules nothing can be equal: said first, for the differences alone would not tell why."""
-        if other := next((one for one in journal if one.versions != self._rules.versions), None):
-            self._result.add(
-                f"journal/{number}, {other.number}: decided under other rules than those of this configuration and its devices.csv",
-                f"journal/{number}，{other.number}：当时的规则与当前配置及其 devices.csv 不同",
-            )
+    def _force(self, number: int, journal: Journal) -> InForce:
+        """What was in force, by the journal. Under other rules nothing can be equal: said once, for the differences alone would not tell why."""
+        if journal.versions not in self._forces:
+            version = next((int(one.version) for one in journal.versions if one.name == "registry"), 0)
+            registry = self._registry.get(version)
+            if registry is None:
+                self._result.add(
+                    f"journal/{number}, {journal.number}: version {version} of the registry is no longer there",
+                    f"journal/{number}，{journal.number}：登记表第 {version} 版已不存在",
+                )
+            force = InForce(registry or Registry(version=version), self._rules)
+            if registry is not None and force.versions != journal.versions:
+                self._result.add(
+                    f"journal/{number}, {journal.number}: decided under other rules than those of this configuration",
+                    f"journal/{number}，{journal.number}：当时的规则与当前配置不同",
+                )
+            self._forces[journal.versions] = force
+        return self._forces[journal.versions]
 
     def _range(
         self,

@@ -15,10 +15,12 @@ from types import MappingProxyType
 from hub import topics
 from hub.core.errors import AbortReason, Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import RouterState
-from hub.core.rules import Rules
+from hub.core.in_force import InForce
+from hub.core.rules import Rule
 from hub.lang import Text, progress
-from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Place, Poison, Step, Waiting, merged
-from hub.rulebook import load_rules
+from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Poison, Step, Surroundings, Waiting, merged
+from hub.registry import Versions
+from hub.rulebook import own_rules
 from hub.running import announced, on_stop
 from hub.settings import HostPort, Settings
 from hub.telemetry import RouterRecorder, RouterTelemetry, log_to, serve_wsgi, telemetry_app
@@ -44,6 +46,7 @@ BRIEF_POLL_S = 0.01
 MOST_WAITING = 5000
 NO_TICKS: Mapping[int, int] = MappingProxyType({})
 BACK_OFF_S = (0.1, 2.0)
+REGISTRY_S = 1.0
 PROBE_S = 60.0
 FIRST_PROBES_S = 2.0
 CLOCKS_DIFFER_S = 60.0
@@ -60,7 +63,7 @@ def run(settings: Settings, slot: int) -> int:
     """
     log_to(form=settings.telemetry.format)
     telemetry = RouterRecorder(slot, INPUTS)
-    rules = load_rules(settings)
+    rules = own_rules(settings)
     stop = threading.Event()
     on_stop(stop.set)
     telemetry.starting()
@@ -89,14 +92,14 @@ class Router:
         self,
         settings: Settings,
         slot: int,
-        rules: Rules,
+        rules: tuple[Rule, ...] | None,
         telemetry: RouterTelemetry,
         stop: threading.Event,
         watchdog: Watchdog,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock`: seconds since 1970 by this machine."""
+        """`rules`: those of the settings, which take the place of the registry's. `clock`: seconds since 1970 by this machine."""
         self._settings = settings
         self._telemetry = telemetry
         self._stop = stop
@@ -107,7 +110,8 @@ class Router:
         self._transactions = Transactions(settings, slot, watchdog)
         self._broker_clock = BrokerClock(settings, slot, clock)
         self._member: Member | None = None
-        self._place: Place
+        self._around: Surroundings
+        self._registry: Versions | None = None
         self._partitions: dict[int, Partition] = {}
         self._waiting: dict[int, Waiting] = defaultdict(Waiting)
         self._asked: dict[int, tuple[int, dict[str, int]]] = {}
@@ -117,7 +121,7 @@ class Router:
         self._away = ""
         self._clock_off = False
         self._aborts = 0
-        self._next_tick = self._next_probe = self._next_lag = 0.0
+        self._next_tick = self._next_probe = self._next_lag = self._next_registry = 0.0
         self._behind_since: dict[tuple[str, int], tuple[int, float]] = {}
         """Where an input ended when it was seen to be behind, and when that was (monotonic)."""
 
@@ -146,14 +150,28 @@ class Router:
                     if differences := topics.check(self._settings.kafka, within_s=REACH_WITHIN_S):
                         raise Misconfigured("; ".join(differences))
                     self._transactions.renew()
+                    if (force := self._first_version()) is None:
+                        return
                     self._member = Member(self._settings, INPUTS, self._client_id)
-                    self._place = Place(self._rules, Wire.load(), partition_of(self._settings), self._slot, 0)
+                    self._around = Surroundings(force, Wire.load(), partition_of(self._settings), self._slot, 0)
                 except Unavailable as error:
                     self._kafka(str(error))
                     self._stop.wait(BACK_OFF_S[1])
                 else:
                     self._kafka("")
                     return
+
+    def _first_version(self) -> InForce | None:
+        """Waits for a registry: without one a router knows no rule and no person. None when the process was told to stop meanwhile."""
+        if self._registry is None:
+            self._registry = Versions(self._settings, self._client_id)
+        with progress("waiting for a registry (gridhub registry import)", "等待登记表（gridhub registry import）"):
+            while not self._stop.is_set():
+                if newest := self._registry.newest():
+                    return InForce(newest, self._rules)
+                self._kafka("")
+                self._stop.wait(REGISTRY_S)
+        return None
 
     def run(self) -> None:
         """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Misconfigured (memory that this version cannot read),
@@ -171,6 +189,8 @@ class Router:
             self._rebuild.close()
         if self._member:
             self._member.close()
+        if self._registry:
+            self._registry.close()
         self._broker_clock.close()
         self._transactions.close()
 
@@ -199,6 +219,7 @@ class Router:
             # Until the first answer no time passes.
             self._next_probe = now + (PROBE_S if self._broker_clock.ahead_s is not None else FIRST_PROBES_S)
             self._broker_clock.ask()
+        self._look_at_registry(polled, now)
         if now >= self._next_lag:
             self._next_lag = now + LAG_S
             self._tell_lag(member)
@@ -255,12 +276,12 @@ class Router:
         if self._rebuild:
             self._rebuild.close()
             self._rebuild = None
-        generation = self._place.generation
+        generation = self._around.generation
         # A member of both generations, with none between them, was the only owner of what it has in both.
         mine = {} if assignment.lost or assignment.generation != generation + 1 else self._partitions
         self._telemetry.given_away(self._partitions.keys() - assignment.partitions)
         self._behind_since.clear()  # others may have read on since
-        self._place = replace(self._place, generation=assignment.generation)
+        self._around = replace(self._around, generation=assignment.generation)
         self._partitions = {number: one for number, one in mine.items() if number in assignment.partitions}
         self._waiting.clear()
         self._asked.clear()
@@ -273,7 +294,7 @@ class Router:
     def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
         if not rebuild.go_on(self._settings, member, self._client_id):
             return
-        for partition in rebuild.partitions(self._place.wire):
+        for partition in rebuild.partitions(self._around.wire):
             self._partitions[partition.number] = partition
             member.go_to(partition.number, partition.next)
         self._telemetry.rebuilt(rebuild.numbers, rebuild.entries, rebuild.seconds)
@@ -344,15 +365,15 @@ class Router:
         for number, some in records.items():
             partition = self._partitions[number]
             at, ticks = tick_at.get(number, now), None if number in tick_at else ()
-            step = partition.apply(some, at, self._place, poisoned=poisoned, ticks=ticks)
-            if some or step.ticks:
+            step = partition.apply(some, at, self._around, poisoned=poisoned, ticks=ticks)
+            if some or step.ticks or step.adopted:
                 steps.append((partition, step))
         if not steps:
             return
         outgoing = [one for _, step in steps for one in step.outgoing]
         offsets = {(topic, step.partition): offset for _, step in steps for topic, offset in step.next.items()}
         if not offsets:
-            # Only time has passed. The offsets are committed all the same: with them the broker checks that the partitions are still ours.
+            # Only time has passed, or a new registry has come. The offsets are committed all the same: with them the broker checks that the partitions are still ours.
             offsets = {
                 (topic, number): offset for number in records for topic, offset in self._partitions[number].next.items()
             }
@@ -374,6 +395,26 @@ class Router:
             self._telemetry.dead_lettered(reason, step.partition)
         for decision, accepted_at in step.decisions:
             self._telemetry.decided(decision, None if accepted_at is None else now - accepted_at / 1000)
+
+    # ---- the registry
+
+    def _look_at_registry(self, polled: Polled, now: float) -> None:
+        """Takes a newer version, if there is one, for whatever is decided from now on.
+
+        One partition a turn is brought under it, also where no record comes: the others wait no longer for it than for a batch.
+        """
+        assert self._registry is not None
+        if now >= self._next_registry:
+            self._next_registry = now + REGISTRY_S
+            newest = self._registry.newest()
+            if newest is not None and newest.version != self._around.force.version:
+                self._around = replace(self._around, force=InForce(newest, self._rules))
+        versions = self._around.force.versions
+        for number, partition in self._partitions.items():
+            if partition.versions != versions and partition.towns:
+                self._transact(polled, {number: []})
+                self._telemetry.adopted(number, {one.name: one.version for one in versions})
+                return
 
     # ---- time
 

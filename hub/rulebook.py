@@ -1,19 +1,23 @@
-"""The rules in force: those of the settings, and the limits of single devices from the register."""
+"""Rules as a file or the settings have them, turned into those the core knows."""
 
-from hub.core.rules import Rule, Rules
-from hub.registry import load_devices
+from collections.abc import Iterable
+
+from hub.core.rules import Rule
 from hub.settings import RuleSettings, Settings
 
-FEED = "air"
 # GB 3095-2012, table 4, counts an hour of which 45 minutes are there; the station's own mean is waited for ten minutes of an hour; a realtime
 # value stands for five.
 WAIT_SHARE, REALTIME_SHARE = 6, 12
 
 
-def load_rules(settings: Settings) -> Rules:
-    """Reads the register for the limits; raises Misconfigured."""
-    devices = load_devices(settings.devices_csv, FEED).values()
-    return Rules(tuple(map(_rule, settings.rules)), {device.id: device.limits for device in devices if device.limits})
+def own_rules(settings: Settings) -> tuple[Rule, ...] | None:
+    """The rules of the settings, which take the place of the registry's; None where there are none."""
+    return None if settings.rules is None else rules_of(settings.rules)
+
+
+def rules_of(tables: Iterable[RuleSettings]) -> tuple[Rule, ...]:
+    """As the core knows them, by kind."""
+    return tuple(sorted(map(_rule, tables), key=lambda rule: rule.kind))
 
 
 def _rule(table: RuleSettings) -> Rule:

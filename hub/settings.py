@@ -94,7 +94,7 @@ class SchemasSettings(BaseModel, frozen=True, extra="forbid"):
 
 
 class RegistrySettings(BaseModel, frozen=True, extra="forbid"):
-    """The folder with `devices.csv`; empty means the shipped demo town."""
+    """The folder with the registry's files; empty means the shipped demo town."""
 
     dir: Path | None = None
 
@@ -190,7 +190,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     evidence: EvidenceSettings = EvidenceSettings()
     page: PageSettings = PageSettings()
     router: RouterSettings = RouterSettings()
-    rules: RuleTables = DEFAULT_RULES
+    rules: RuleTables | None = None
     air: dict[str, Any] = {}
     patrol: dict[str, Any] = {}
     camera: dict[str, Any] = {}
@@ -208,9 +208,9 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         return self.evidence.dir or self.data / "evidence"
 
     @property
-    def devices_csv(self) -> Path:
-        """The register of devices."""
-        return (self.registry.dir or shipped("deploy/town")) / "devices.csv"
+    def registry_dir(self) -> Path:
+        """The folder with the registry's files."""
+        return self.registry.dir or shipped("deploy/town")
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -26,6 +26,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from hub import __version__
 from hub.core.errors import AbortReason, Misconfigured, Reason
 from hub.core.events import Decision, Outcome
+from hub.core.registry import Registry
 from hub.core.watch import Applied
 from hub.lang import Text, harmless
 
@@ -71,6 +72,12 @@ class FeedTelemetry(Telemetry):
     def published(self) -> None:
         """First fate: its record is on Kafka."""
 
+    def registered(self, registry: Registry) -> None:
+        """From now on this version of the registry counts."""
+
+    def misregistered(self, device: str, why: str) -> None:
+        """A row of the registry is not what this feed can use; the device is heard all the same."""
+
     def dead_lettered(self, reason: Reason, device: str) -> None:
         """First fate: it lies in the dead letters."""
 
@@ -107,6 +114,9 @@ class RouterTelemetry(Telemetry):
 
     def rebuilt(self, partitions: Collection[int], entries: int, seconds: float) -> None:
         """What was remembered of them is there again; work begins."""
+
+    def adopted(self, partition: int, versions: Mapping[str, str]) -> None:
+        """The towns of a partition are under this version of the registry and its rules from now on."""
 
     def committed(self) -> None:
         """A transaction is in Kafka; what follows tells what was in it."""
@@ -232,6 +242,12 @@ class FeedRecorder(FeedTelemetry):
     def published(self) -> None:
         self._fates["published"].inc()
 
+    def registered(self, registry: Registry) -> None:
+        self._log.info("registry adopted", version=registry.version, devices=len(registry.devices))
+
+    def misregistered(self, device: str, why: str) -> None:
+        self._log.warning("registered wrongly", device=device, why=why)
+
     def dead_lettered(self, reason: Reason, device: str) -> None:
         self._fates["dead-lettered"].inc()
         self._letters[reason].inc()
@@ -348,6 +364,9 @@ class RouterRecorder(RouterTelemetry):
     def rebuilt(self, partitions: Collection[int], entries: int, seconds: float) -> None:
         self._rebuild.set(seconds)
         self._log.info("rebuilt", partitions=sorted(partitions), entries=entries, seconds=round(seconds, 3))
+
+    def adopted(self, partition: int, versions: Mapping[str, str]) -> None:
+        self._log.info("registry adopted", partition=partition, **versions)
 
     def committed(self) -> None:
         self._transactions["committed"].inc()

@@ -1,8 +1,8 @@
 """`gridhub up`: the whole hub on one machine, each part a process of its own, for a first look and for a laptop.
 
-Order: broker, topics, schema routes, router, connector, simulated stations, view; the end goes the other way round. Children are told to
+Order: broker, topics, registry, schema routes, router, connector, simulated stations, view; the end goes the other way round. Children are told to
 end with this process, so that no orphan stays behind even when it is killed. Rules that watch means of an hour watch means of ten seconds
-here, unless the configuration says otherwise: nobody waits an hour for a first ticket.
+here, unless the configuration has rules of its own: nobody waits an hour for a first ticket.
 """
 
 import contextlib
@@ -15,16 +15,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hub import topics
 from hub.command import DONE, PASSED, UNAVAILABLE, UNKNOWN_OUTCOME, USAGE
 from hub.core.errors import Misconfigured, Unavailable
+from hub.core.registry import Registry
+from hub.core.rules import Rules
 from hub.kafka_log import Tail
 from hub.lang import Text, chosen, progress, say
+from hub.registry import current, differences, write
+from hub.registry_check import load
+from hub.rulebook import own_rules
 from hub.running import on_stop, run_file
-from hub.settings import HostPort, KafkaSettings, RuleSettings, Settings
+from hub.settings import HostPort, KafkaSettings, Settings
 from hub.top import TOPICS, Manner, Sources, manner, show
 from hub.view import Picture
 
@@ -89,7 +94,7 @@ def up(settings: Settings, wish: Wish) -> int:
         try:
             sources, children = _start(running, settings, settings.data.resolve(), port, wish.seed, stop)
             say("Everything runs; Ctrl-C ends it.", "全部就绪；按 Ctrl-C 结束。")
-            if demo_rules(settings.rules) != settings.rules:
+            if settings.rules is None:
                 say(
                     f"Demo: an hour of the rules lasts {DEMO_PERIOD_S} s.",
                     f"演示：规则中的一小时缩短为 {DEMO_PERIOD_S} 秒。",
@@ -170,17 +175,19 @@ def _start(
     environment["GRIDHUB__KAFKA__BOOTSTRAP"] = bootstrap
 
     with progress("Making the topics", "正在创建主题"):
-        topics.create(settings.kafka.model_copy(update={"bootstrap": bootstrap}))
+        kafka_settings = settings.kafka.model_copy(update={"bootstrap": bootstrap})
+        topics.create(kafka_settings)
     # Before the router: every ticket that it opens is one of this run.
     tail = Tail(bootstrap, TOPICS)
     schemas = _begin(running, data, "schemas", [*gridhub, "schemas", "serve"], environment)
-    rules = demo_rules(settings.rules)
+    registry = _registered(settings.model_copy(update={"kafka": kafka_settings}))
+    rules = own_rules(settings) or registry.rules.all
     router = _begin(
         running,
         data,
         "router-0",
         [*gridhub, "router", "--slot", "0"],
-        environment | {"GRIDHUB__RULES": as_json(rules)},
+        environment,
         again_after=AGAIN_AFTER,
     )
     air = _begin(running, data, "air", [sys.executable, "-m", "connectors", "air", *manner], environment)
@@ -188,26 +195,35 @@ def _start(
         _ports(data, part, stop)
     hj212 = _ports(data, air, stop)["hj212"]
     stations = [sys.executable, "-m", "connectors.air.simulate", "--to", f"127.0.0.1:{hj212}", "--lang", chosen()]
-    options = {"--seed": seed, "--interval": SECONDS_BETWEEN_MESSAGES, "--registry": settings.devices_csv}
-    if periods := [rule.period for rule in rules if rule.factor]:
+    options = {"--seed": seed, "--interval": SECONDS_BETWEEN_MESSAGES, "--registry": settings.registry_dir.resolve()}
+    if periods := [rule.period_s for rule in rules if rule.factor]:
         options["--period"] = max(periods)
     words = [str(word) for option in options.items() for word in option]
     simulated = _begin(running, data, "stations", [*stations, *words], environment)
     demo = Text(f"demo: 1 h = {DEMO_PERIOD_S} s", f"演示：1 小时 = {DEMO_PERIOD_S} 秒")
-    title = "" if rules == settings.rules else str(demo)
+    title = str(demo) if settings.rules is None else ""
     sources = Sources(settings, bootstrap, data=data, title=title, tail=tail)
     return running.enter_context(sources), [kafka, schemas, router, air, simulated]
 
 
-def demo_rules(rules: Sequence[RuleSettings]) -> tuple[RuleSettings, ...]:
+def _registered(settings: Settings) -> Registry:
+    """The registry of the settings' folder, with the demo's hours, on its topic: as a new version where it differs from the newest."""
+    registry = load(settings.registry_dir)
+    registry = replace(registry, rules=demo_rules(registry.rules))
+    newest, number = current(settings)
+    if newest is not None and not differences(newest, registry):
+        return newest
+    with progress(f"Importing {settings.registry_dir}", f"正在导入 {settings.registry_dir}"):
+        return write(settings, registry, number, "gridhub up")
+
+
+def demo_rules(rules: Rules) -> Rules:
     """The same rules, with means over ten seconds where they are over an hour."""
-    short = {"period": DEMO_PERIOD_S, "wait": float(DEMO_WAIT_S), "realtime": float(SECONDS_BETWEEN_MESSAGES)}
-    return tuple(rule.model_copy(update=short) if rule.factor and rule.period == HOUR_S else rule for rule in rules)
-
-
-def as_json(rules: Sequence[RuleSettings]) -> str:
-    """Rules as the environment takes them."""
-    return json.dumps([rule.model_dump(by_alias=True, exclude_none=True) for rule in rules])
+    short = {"period_s": DEMO_PERIOD_S, "wait_s": float(DEMO_WAIT_S), "realtime_s": float(SECONDS_BETWEEN_MESSAGES)}
+    return replace(
+        rules,
+        all=tuple(replace(rule, **short) if rule.factor and rule.period_s == HOUR_S else rule for rule in rules.all),  # type: ignore[arg-type]
+    )
 
 
 def _own_port(kafka: KafkaSettings) -> int:

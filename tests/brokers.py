@@ -19,8 +19,11 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 
 from hub import topics as hub_topics
+from hub.core.registry import Registry
+from hub.registry import current, write
+from hub.registry_check import load
 from hub.router import Router
-from hub.rulebook import load_rules
+from hub.rulebook import own_rules
 from hub.running import run_file
 from hub.settings import KafkaSettings, RouterSettings, RuleTables, Settings
 from hub.transactions import Member, Watchdog
@@ -236,6 +239,14 @@ def emptied(bootstrap: str, kafka: Mapping[str, Any] | None = None) -> None:
         until(lambda: not names & set(admin.list_topics()), 30.0)
     admin.close()
     hub_topics.create(settings)
+    register(bootstrap)
+
+
+def register(bootstrap: str, registry: Registry | None = None) -> Registry:
+    """Makes a registry the version in force: the shipped one, or another."""
+    settings = Settings(kafka=KafkaSettings(bootstrap=bootstrap))
+    _, number = current(settings)
+    return write(settings, registry or load(settings.registry_dir), number)
 
 
 def committed(
@@ -293,7 +304,7 @@ class RouterThread:
         self.stopping = threading.Event()
         self.watchdog_said: list[tuple[int, str]] = []
         watchdog = Watchdog(lambda code, sentence: self.watchdog_said.append((code, sentence)))
-        self.router = Router(settings, slot, load_rules(settings), self.telemetry, self.stopping, watchdog, clock=clock)
+        self.router = Router(settings, slot, own_rules(settings), self.telemetry, self.stopping, watchdog, clock=clock)
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._live, name=f"router {slot}", daemon=True)
 

@@ -10,7 +10,7 @@ from hub import lang
 from hub import topics as hub_topics
 from hub.settings import KafkaSettings
 from hub.topics import Topic
-from tests.brokers import BorrowedBroker, Broker
+from tests.brokers import BorrowedBroker, Broker, register
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,6 +43,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def topics(broker: Broker) -> dict[str, Topic]:
-    """All topics of `schemas/topics.toml`, made on the broker."""
+    """All topics of `schemas/topics.toml`, made on the broker, and the shipped registry in force."""
     hub_topics.create(KafkaSettings(bootstrap=broker.bootstrap))
+    register(broker.bootstrap)
     return hub_topics.load_topics()

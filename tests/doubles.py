@@ -14,6 +14,7 @@ from kafka.protocol.api_message import ApiMessage
 
 from hub.core.errors import AbortReason, Reason
 from hub.core.events import Decision
+from hub.core.registry import Registry
 from hub.telemetry import FeedTelemetry, RouterTelemetry
 
 Done = Callable[[Exception | None], None]
@@ -28,6 +29,12 @@ class RememberingTelemetry(FeedTelemetry):
     def named(self, name: str) -> list[tuple[object, ...]]:
         """The arguments of every happening of that name."""
         return [what[1:] for what in self.happened if what[0] == name]
+
+    def registered(self, registry: Registry) -> None:
+        self.happened.append(("registered", registry.version))
+
+    def misregistered(self, device: str, why: str) -> None:
+        self.happened.append(("misregistered", device, why))
 
     def serving(self, ports: Mapping[str, int]) -> None:
         self.happened.append(("serving", dict(ports)))

@@ -9,9 +9,8 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from connectors.air.factors import units_by_code
 from connectors.air.hj212 import Fault, Framer, Header, Message, answer
@@ -20,10 +19,9 @@ from connectors.air.translate import PartTimes, translate
 from hub.connector import KEPT, Fate, Outbox, run
 from hub.core.errors import Misconfigured, Reason
 from hub.core.events import DeadLetter, Reading
-from hub.core.registry import Device
+from hub.core.registry import Device, Registry
 from hub.kafka_log import RECORD_COST_BYTES
 from hub.lang import Text
-from hub.registry import load_devices
 from hub.running import allow_open_files
 from hub.settings import HostPort, Settings, section
 from hub.telemetry import FeedTelemetry
@@ -60,16 +58,19 @@ class Reply:
 class Stations:
     """The source of the feed `air`: every station's connection (see hub.connector.Source)."""
 
-    def __init__(self, settings: AirSettings, devices: Mapping[str, Device]) -> None:
+    def __init__(self, settings: AirSettings) -> None:
         self._settings = settings
-        self._devices = devices
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], Connection] = {}
         self._stopping = False
 
-    async def start(self, outbox: Outbox, telemetry: FeedTelemetry) -> Mapping[str, int]:
+    async def start(
+        self, outbox: Outbox, telemetry: FeedTelemetry, registry: Callable[[], Registry]
+    ) -> Mapping[str, int]:
         """Listens. Raises Misconfigured when the address cannot be had."""
         self._outbox = outbox
+        self._devices = Registered(registry, telemetry)
+        self._devices.by_mn()  # what is wrong is told at once
         self._telemetry = telemetry
         listen = self._settings.listen
         try:
@@ -121,12 +122,34 @@ class Stations:
             writer.close()
 
 
+class Registered:
+    """The stations of the registry in force, their units by the codes of the table."""
+
+    def __init__(self, registry: Callable[[], Registry], telemetry: FeedTelemetry) -> None:
+        self._registry = registry
+        self._telemetry = telemetry
+        self._of: Registry | None = None
+        self._by_mn: dict[str, Device] = {}
+
+    def by_mn(self) -> Mapping[str, Device]:
+        """By MN. A device whose units are not right goes without them, so that its values are kept and judged by nobody."""
+        registry = self._registry()
+        if registry is not self._of:
+            self._of, self._by_mn = registry, {}
+            for mn, device in registry.by_mn(FEED).items():
+                try:
+                    units = units_by_code(device.units)
+                except Misconfigured as error:
+                    self._telemetry.misregistered(device.id, f"factor_units: {error}")
+                    units = {}
+                self._by_mn[mn] = replace(device, units=units)
+        return self._by_mn
+
+
 class Connection:
     """One station's connection; what it remembers ends with it."""
 
-    def __init__(
-        self, settings: AirSettings, devices: Mapping[str, Device], outbox: Outbox, telemetry: FeedTelemetry
-    ) -> None:
+    def __init__(self, settings: AirSettings, devices: "Registered", outbox: Outbox, telemetry: FeedTelemetry) -> None:
         self._settings = settings
         self._devices = devices
         self._outbox = outbox
@@ -229,7 +252,7 @@ class Connection:
             self._telemetry.oversize()
         if header.cn in NOTICES:
             return self._empty(header)
-        device = self._devices.get(header.mn)
+        device = self._devices.by_mn().get(header.mn)
         if device is None:
             return self._keep_unread(message, Reason.UNKNOWN_DEVICE, f"MN {header.mn}", accepted_at)
         record = translate(message, device, accepted_at, self._parts, self._settings.minute_period_s)
@@ -241,7 +264,7 @@ class Connection:
 
     def _keep_unread(self, one: Message | Fault, reason: Reason, detail: str, accepted_at: int) -> Reply:
         header = one.header
-        device = self._devices.get(header.mn) if header else None
+        device = self._devices.by_mn().get(header.mn) if header else None
         # A resend has the same QN; without one the minute tells two equal faults apart.
         when = header.qn if header and header.qn else f"{accepted_at // 60_000}"
         cn, told = _told(header)
@@ -303,26 +326,14 @@ def _told(header: Header | None) -> tuple[str, bytes]:
         return "", b""
 
 
-def registered(path: Path) -> dict[str, Device]:
-    """The stations of the register by MN, their units by the codes of the table; raises Misconfigured."""
-    devices = load_devices(path, FEED)
-    for mn, device in devices.items():
-        try:
-            devices[mn] = replace(device, units=units_by_code(device.units))
-        except Misconfigured as error:
-            raise Misconfigured(f"{path}: {device.id}: factor_units: {error}") from None
-    return devices
-
-
 def main(settings: Settings) -> None:
     """The connector as a process."""
     air = section(settings, FEED, AirSettings)
-    devices = registered(settings.devices_csv)
     allow_open_files(air.max_connections + OWN_FILES)
     run(
         FEED,
         settings,
-        Stations(air, devices),
+        Stations(air),
         topics=TOPICS,
         budget_s=air.budget_s,
         metrics=HostPort(host="127.0.0.1", port=9401),

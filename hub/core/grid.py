@@ -1,10 +1,31 @@
-"""Where a place lies and whose it is: place -> town, cell, duty grid -> owner. Pure; geometry by shapely (GEOS).
+"""Where a place lies: place -> town, cell, duty grid. Pure; geometry by shapely (GEOS), on planes of metres around each town.
 
-Placeholder of the interface.
+A place in a datum that may not be converted back is looked for on the map in that datum: the map is converted forward.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from math import cos, radians
+
+import numpy as np
+import shapely
+from shapely.geometry import Point, shape
+from shapely.geometry.base import BaseGeometry
+
+from hub.core import datum as datums
+from hub.core.events import UNKNOWN_TOWN
+from hub.core.registry import Area, Registry
+
+NEAREST_M = 50.0
+NEAR_TOWN_M = 5000.0
+# A degree of latitude on GRS 80 at 34 degrees north, within half a per cent from 18 to 54.
+METRES_PER_DEGREE = 110_950.0
+# Of a polygon, a share of a cell below this is the noise of coordinates.
+NOISE_M2 = 0.01
+CIRCLE_SEGMENTS = 16
 
 
 class PlaceMark(StrEnum):
@@ -34,3 +55,161 @@ class Place:
     accuracy_m: float | None = None
     geometry: str = ""
     given_geometry: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The cell and its duty grid, empty where there is none; `also`: other duty grids that it may lie in."""
+
+    cell: str
+    grid: str
+    mark: PlaceMark
+    also: tuple[str, ...]
+
+
+NOWHERE = Located("", "", PlaceMark.UNKNOWN, ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A place in one datum: a point, and the geometry where one came."""
+
+    datum: str
+    point: tuple[float, float]
+    geometry: str
+    accuracy_m: float
+
+
+class Map:
+    """One version of the map. Trees are built when they are first asked for, one set for each datum."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._towns = tuple(sorted(registry.towns, key=lambda area: area.id))
+        by_town: dict[str, list[Area]] = {}
+        for cell in sorted(registry.cells, key=lambda area: area.id):
+            by_town.setdefault(cell.id[: len(UNKNOWN_TOWN)], []).append(cell)
+        self._cells = by_town
+        self._layers: dict[tuple[str, str], _Layer] = {}
+
+    def town(self, place: Place) -> str | None:
+        """The town that contains the place (of several, on a border, the smaller code), 000000000 within 5 km of one, None farther from all."""
+        if (spot := _spot(place)) is None:
+            return UNKNOWN_TOWN
+        layer = self._layer("", self._towns, spot.datum)
+        if inside := layer.touching(spot.point):
+            return inside[0]
+        return UNKNOWN_TOWN if layer.nearest(spot.point, NEAR_TOWN_M) else None
+
+    def locate(self, place: Place, town: str) -> Located:
+        """Its cell within this town."""
+        if (spot := _spot(place)) is None:
+            return NOWHERE
+        layer = self._layer(town, self._cells.get(town, ()), spot.datum)
+        mark, cell = layer.find(spot)
+        grid = layer.grid_of(cell)
+        if not cell or not spot.accuracy_m:
+            return Located(cell, grid, mark, ())
+        within = {layer.grid_of(other) for other in layer.within(spot.point, spot.accuracy_m)}
+        also = tuple(sorted(within - {grid, ""}))
+        return Located(cell, grid, PlaceMark.UNCERTAIN if also else mark, also)
+
+    def _layer(self, name: str, areas: Sequence[Area], datum: str) -> "_Layer":
+        key = name, datum
+        if key not in self._layers:
+            self._layers[key] = _Layer(areas, datum)
+        return self._layers[key]
+
+
+def _spot(place: Place) -> _Spot | None:
+    accuracy = place.accuracy_m or 0.0
+    if place.lon is not None and place.lat is not None:
+        return _Spot(datums.WGS84, (place.lon, place.lat), place.geometry, accuracy)
+    if place.given_x is not None and place.given_y is not None and place.datum in datums.FORWARD:
+        return _Spot(place.datum, (place.given_x, place.given_y), place.given_geometry, accuracy)
+    return None
+
+
+@dataclass
+class _Layer:
+    """Areas, sorted by id, in one datum. Indices of a tree are indices of areas, so the smaller is the smaller id."""
+
+    areas: Sequence[Area]
+    datum: str
+    _index: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._index = {area.id: index for index, area in enumerate(self.areas)}
+
+    @cached_property
+    def _shapes(self) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
+        shapes = np.array([shape(json.loads(area.geometry)) for area in self.areas], dtype=object)
+        if forward := datums.FORWARD.get(self.datum):
+            shapes = shapely.transform(shapes, _each(forward))
+        return shapes
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(self._shapes)
+
+    def touching(self, point: tuple[float, float]) -> list[str]:
+        """The areas that contain the point or have it on their border, by id."""
+        found = self._tree.query(Point(point), predicate="intersects")
+        return [self.areas[index].id for index in sorted(found)]
+
+    def within(self, point: tuple[float, float], metres: float) -> list[str]:
+        """The areas that are no farther from the point than so many metres, by id."""
+        degrees_lat = metres / METRES_PER_DEGREE
+        degrees_lon = degrees_lat / max(cos(radians(point[1])), 0.01)
+        x, y = point
+        box = shapely.box(x - degrees_lon, y - degrees_lat, x + degrees_lon, y + degrees_lat)
+        near = sorted(self._tree.query(box, predicate="intersects"))
+        here = Point(0.0, 0.0)
+        return [self.areas[i].id for i in near if flat(self._shapes[i], point).distance(here) <= metres]
+
+    def nearest(self, point: tuple[float, float], metres: float) -> str:
+        """The nearest area within so many metres, of several the smaller id; empty where there is none."""
+        here = Point(0.0, 0.0)
+        found = [
+            (flat(self._shapes[self._index[name]], point).distance(here), name) for name in self.within(point, metres)
+        ]
+        return min(found)[1] if found else ""
+
+    def find(self, spot: _Spot) -> tuple[PlaceMark, str]:
+        """The one area, and how it came about."""
+        if spot.geometry and (name := self._largest(spot)):
+            return PlaceMark.OVERLAP, name
+        inside = self.touching(spot.point)
+        if inside:
+            return (PlaceMark.INSIDE if len(inside) == 1 else PlaceMark.BORDER), inside[0]
+        if name := self.nearest(spot.point, NEAREST_M):
+            return PlaceMark.NEAREST, name
+        return PlaceMark.NONE, ""
+
+    def _largest(self, spot: _Spot) -> str:
+        """The area that has the largest share of a polygon; empty where none has any, or it is no polygon."""
+        geometry = flat(shape(json.loads(spot.geometry)), spot.point)
+        if not geometry.area:
+            return ""
+        near = sorted(self._tree.query(shape(json.loads(spot.geometry)), predicate="intersects"))
+        shares = [(flat(self._shapes[index], spot.point).intersection(geometry).area, index) for index in near]
+        best = max((share for share, _ in shares), default=0.0)
+        # Equal shares differ by the noise of their coordinates.
+        return next(
+            (self.areas[index].id for share, index in shares if best > NOISE_M2 and best - share < NOISE_M2), ""
+        )
+
+    def grid_of(self, name: str) -> str:
+        """The duty grid of a cell."""
+        return self.areas[self._index[name]].grid if name else ""
+
+
+def _each(forward: Callable[[float, float], tuple[float, float]]) -> "Callable[[np.ndarray], np.ndarray]":
+    return lambda points: np.array([forward(x, y) for x, y in points]).reshape(-1, 2)
+
+
+def flat(geometry: BaseGeometry, origin: tuple[float, float]) -> BaseGeometry:
+    """The geometry in metres east and north of `origin`: right to a per mille over a few kilometres."""
+    x, y = origin
+    scale = np.array([METRES_PER_DEGREE * cos(radians(y)), METRES_PER_DEGREE])
+    moved: BaseGeometry = shapely.transform(geometry, lambda points: (points - np.array([x, y])) * scale)
+    return moved

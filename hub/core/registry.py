@@ -66,8 +66,9 @@ class VendorKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """Who answers for devices. `datum`: which one its places come in; `zone`: IANA time zone of times without offset; `trial`: takes the real path
-    and opens no ticket; `per_s`: messages a second it may send for long; `feeds`: what its keys are good for.
+    """Who answers for devices. `feeds`: what its keys are good for; `datum`: which one its places come in; `gcj02_inverse`: whether places in GCJ-02
+    and BD-09 may be converted back, which its customer has decided; `zone`: IANA time zone of times without offset; `trial`: takes the real
+    path and opens no ticket; `per_s`: messages a second it may send for long.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Vendor:
     datum: str = "WGS84"
     zone: str = "Asia/Shanghai"
     trial: bool = False
+    gcj02_inverse: bool = False
     per_s: float = 50.0
     keys: tuple[VendorKey, ...] = ()
 
@@ -142,3 +144,7 @@ class Registry:
     devices: tuple[Device, ...] = ()
     vendors: tuple[Vendor, ...] = ()
     rules: Rules = field(default_factory=lambda: Rules((), {}))
+
+    def by_mn(self, feed: str) -> dict[str, Device]:
+        """The devices of a feed by what they call themselves on the wire."""
+        return {device.mn: device for device in self.devices if device.feed == feed}

@@ -11,10 +11,30 @@ from hashlib import sha256
 from urllib.parse import quote
 
 from hub.core import tickets, watch
-from hub.core.events import AirAlert, Decision, Outcome, Reading, Signal, Ticket, TicketEvent, TimeMark, Value
-from hub.core.rules import Rule, Rules
+from hub.core.cases import Case, same
+from hub.core.events import (
+    AirAlert,
+    Alert,
+    CameraAlert,
+    Decision,
+    Outcome,
+    PatrolAlert,
+    Reading,
+    Signal,
+    Ticket,
+    TicketEvent,
+    TimeMark,
+    Value,
+)
+from hub.core.grid import Place, PlaceMark
+from hub.core.in_force import InForce, elsewhere, place_of
+from hub.core.rules import Rule
+from hub.core.tickets import Subject
 from hub.core.watch import Applied, Episode, Sample, Verdict
 
+DAY_MS = 24 * 3_600_000
+# How long a case is known again without a word of it: by the vendor's number for more than a year, by its place alone for a month.
+CASE_MS, NAMELESS_CASE_MS = 400 * DAY_MS, 30 * DAY_MS
 REMEMBERED_MS = 72 * 3_600_000
 REMEMBERED_LEAST = 256
 UNIT = "ug/m3"
@@ -24,6 +44,8 @@ DIGITS = 16
 MAY_DECIDE = frozenset({"N", ""})
 RECORD, WATCH = "record", "watch"
 NOTHING = Episode()
+# Marks of a place that need no word.
+PLAIN = frozenset({PlaceMark.INSIDE, PlaceMark.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +67,8 @@ class Seen:
     ticket: str
 
 
-Entry = Clock | Episode | Ticket | Seen
-KINDS: Mapping[str, type[Entry]] = {"town": Clock, "episode": Episode, "ticket": Ticket, "seen": Seen}
+Entry = Clock | Episode | Ticket | Seen | Case
+KINDS: Mapping[str, type[Entry]] = {"town": Clock, "episode": Episode, "ticket": Ticket, "seen": Seen, "case": Case}
 Key = tuple[str, str]  # kind, id
 
 
@@ -99,12 +121,15 @@ class Town:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """One event: a record and where it lay, or time that passed (`record` None, `topic` empty, `offset` -1)."""
+    """One event: a record and where it lay, or time that passed (`record` None, `topic` empty, `offset` -1). `handed`: another town has found that
+    its place is here.
+    """
 
-    record: Reading | AirAlert | None
+    record: Reading | Alert | None
     topic: str
     partition: int
     offset: int
+    handed: bool = False
 
 
 def tick(partition: int) -> Input:
@@ -119,34 +144,51 @@ class Counted:
     result: Applied
 
 
-Output = Decision | Ticket | TicketEvent | Counted
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """The event belongs to `town`: its record goes there."""
+
+    town: str
 
 
-def decide(town: Town, event: Input, now: int, rules: Rules) -> tuple[Town, tuple[Output, ...]]:
+Output = Decision | Ticket | TicketEvent | Counted | HandOver
+
+
+def decide(town: Town, event: Input, now: int, force: InForce) -> tuple[Town, tuple[Output, ...]]:
     """What becomes of an event, and the town after it. Pure: the same arguments give the same.
 
     `now`: the record's broker time, or the owner's clock for a tick, ms UTC; the town's clock never goes back. A tick without effect
     gives the town unchanged. Raises nothing that a valid record could cause; whatever it raises is a defect.
     """
-    step = _Step(town, event, max(now, town.clock.now), rules)
+    step = _Step(town, event, max(now, town.clock.now), force)
     step.pass_time()
-    match event.record:
-        case Reading() as reading:
-            step.read(reading)
-        case AirAlert() as alert:
-            step.alert(alert)
+    if isinstance(event.record, Reading):
+        step.read(event.record)
+    elif event.record is not None:
+        step.alert(event.record)
+    return step.end()
+
+
+def adopt(town: Town, partition: int, now: int, force: InForce) -> tuple[Town, tuple[Output, ...]]:
+    """The town under a new version of the registry: open tickets whose owner is another by it move, what is due is due by its rules.
+
+    `now`: the owner's clock, ms UTC. A town without anything that changes is given back as it was.
+    """
+    step = _Step(town, tick(partition), max(now, town.clock.now), force)
+    step.adopt()
     return step.end()
 
 
 class _Step:
     """One call of `decide`: changes and outputs as they come about."""
 
-    def __init__(self, town: Town, event: Input, now: int, rules: Rules) -> None:
+    def __init__(self, town: Town, event: Input, now: int, force: InForce) -> None:
         self._town = town
         self._event = event
         self._cause = event
         self._now = now
-        self._rules = rules
+        self._force = force
+        self._rules = force.rules
         self._clock = town.clock
         self._changes: dict[Key, Entry | None] = {}
         self._outputs: list[Output] = []
@@ -170,7 +212,10 @@ class _Step:
             if isinstance(entry, Episode) and rule and (at := watch.due(entry, rule)) is not None and at <= self._now:
                 ready.append((at, name, entry, rule))
         for _, name, episode, rule in sorted(ready, key=lambda one: one[:2]):
-            self._judge(name, episode, rule)
+            if rule.factor:
+                self._judge(name, episode, rule)
+            else:
+                self._quiet(name, episode, rule)
         if self._clock.forget_at is not None and self._clock.forget_at <= self._now:
             self._forget()
         self._clock = replace(self._clock, due=self._next_due())
@@ -188,8 +233,25 @@ class _Step:
         if moment is not None and (self._clock.due is None or moment < self._clock.due):
             self._clock = replace(self._clock, due=moment)
 
+    def adopt(self) -> None:
+        """A new version of the registry."""
+        reason = f"registry {self._force.version}"
+        places = {case.ticket: _case_place(case) for _, case in sorted(self._cases(), reverse=True)}
+        for name, ticket in sorted(self._town.all("ticket")):
+            assert isinstance(ticket, Ticket)
+            assigned = self._force.assign(places.get(name) or _ticket_place(ticket), self._town.code, self._now)
+            if (assigned.role, assigned.person) != (ticket.owner_role, ticket.owner):
+                moved = tickets.reassigned(ticket, assigned, self._now)
+                self._changes["ticket", name] = moved
+                self._outputs += [moved, tickets.step(moved, tickets.REASSIGNED, "", reason)]
+        for name, episode in sorted(self._town.all("episode")):
+            if isinstance(episode, Episode) and episode.periods and not self._rules.of(name.partition("|")[0]):
+                # Nobody will judge them; a ticket stays, for people.
+                self._keep(name, Episode(ticket=episode.ticket))
+        self._clock = replace(self._clock, due=self._next_due())
+
     def _forget(self) -> None:
-        """Ids older than 72 h, but for the last 256 of a device."""
+        """Ids older than 72 h, but for the last 256 of a device; cases that nobody has spoken of for long and that have no open ticket."""
         by_device: dict[str, list[tuple[int, str]]] = {}
         for name, seen in self._town.all("seen"):
             assert isinstance(seen, Seen)
@@ -201,7 +263,17 @@ class _Step:
                     self._changes["seen", name] = None
                 else:
                     kept.append(at + REMEMBERED_MS)
+        for name, case in self._cases():
+            if (at := self._case_ends(case)) <= self._now:
+                self._changes["case", name] = None
+            else:
+                kept.append(at)
         self._clock = replace(self._clock, forget_at=min(kept, default=None))
+
+    def _forget_by(self, moment: int) -> None:
+        if self._clock.forget_at is None or moment < self._clock.forget_at:
+            self._clock = replace(self._clock, forget_at=moment)
+            self._due_by(moment)
 
     # ---- readings
 
@@ -242,7 +314,10 @@ class _Step:
 
     def _settle(self, name: str, episode: Episode, rule: Rule) -> None:
         """Decides the periods of an episode that can be decided now, and sees when time will next have an effect."""
-        after = watch.due(self._judge(name, episode, rule), rule)
+        self._rescheduled(name, watch.due(self._judge(name, episode, rule), rule), rule)
+
+    def _rescheduled(self, name: str, after: int | None, rule: Rule) -> None:
+        """Time has its next effect on this episode at another moment than before."""
         before = self._town.get("episode", name)
         waited = watch.due(before, rule) if isinstance(before, Episode) else None
         if waited is not None and waited == self._clock.due and after != waited:
@@ -265,7 +340,14 @@ class _Step:
 
     def _over(self, episode: Episode, rule: Rule, factor: str, device: str, verdict: Verdict, limit: float) -> Episode:
         alert = _alert_id(rule, factor, device, verdict)
-        return self._open(episode, rule, factor, device, alert, WATCH, _reasons(rule, verdict, limit))
+        registered = self._force.device(device)
+        subject = Subject(
+            device=device,
+            vendor=registered.vendor if registered else "",
+            part=factor,
+            place=self._force.place_of(device),
+        )
+        return self._open(episode, rule, subject, alert, WATCH, _reasons(rule, verdict, limit))
 
     def _clean(self, episode: Episode, rule: Rule, factor: str, device: str, verdict: Verdict, limit: float) -> Episode:
         if episode.clean < rule.clear_after:
@@ -273,62 +355,152 @@ class _Step:
         alert = _alert_id(rule, factor, device, verdict)
         return self._clear(episode, rule, alert, WATCH, _reasons(rule, verdict, limit))
 
-    # ---- alerts of devices
+    # ---- alerts of devices and patrols
 
-    def alert(self, alert: AirAlert) -> None:
+    def alert(self, alert: Alert) -> None:
         """One decision, whatever becomes of it."""
         if isinstance(seen := self._town.get("seen", alert.id), Seen):
             self._decided(Outcome.REPEATED, alert.id, RECORD, (), seen.ticket, "")
             return
-        rule = self._rules.of(alert.kind)
-        if rule is None or rule.factor:
-            ticket = ""
-            self._decided(Outcome.NO_RULE, alert.id, RECORD, (), ticket, "")
-        else:
-            ticket = self._alarm(alert, rule)
+        ticket = self._new(alert)
         self._changes["seen", alert.id] = Seen(self._now, alert.device, ticket)
-        if self._clock.forget_at is None:
-            self._clock = replace(self._clock, forget_at=self._now + REMEMBERED_MS)
-            self._due_by(self._clock.forget_at)
+        self._forget_by(self._now + REMEMBERED_MS)
 
-    def _alarm(self, alert: AirAlert, rule: Rule) -> str:
+    def _new(self, alert: Alert) -> str:
+        """One that was not decided before; gives the ticket it belongs to."""
+        rule = self._rules.of(alert.kind)
+        if (town := self._away(alert)) is not None:
+            self._outputs.append(HandOver(town))
+            self._decided(Outcome.HANDED_OVER, alert.id, RECORD, (f"town {town}",), "", "")
+        elif rule is None or rule.factor:
+            self._decided(Outcome.NO_RULE, alert.id, RECORD, (), "", "")
+        elif self._force.on_trial(alert.vendor):
+            would = f"class {rule.class_code}, {rule.urgency}"
+            self._decided(Outcome.TRIAL, alert.id, RECORD, (f"signal {alert.signal}", would), "", rule.kind)
+        elif isinstance(alert, PatrolAlert):
+            return self._case(alert, rule)
+        else:
+            return self._alarm(alert, rule)
+        return ""
+
+    def _away(self, alert: Alert) -> str | None:
+        """The other town that its place lies in. A station stands where it is registered."""
+        if self._event.handed or isinstance(alert, AirAlert):
+            return None
+        found = self._force.town_of(place_of(alert))
+        return found if elsewhere(found, self._town.code) else None
+
+    def _alarm(self, alert: AirAlert | CameraAlert, rule: Rule) -> str:
         """Opens, updates or clears, and gives the ticket's id."""
-        factor = "+".join(sorted({value.factor for value in alert.values}))
-        name = _episode(rule, factor, alert.device)
+        if isinstance(alert, AirAlert):
+            part = "+".join(sorted({value.factor for value in alert.values}))
+            told, place, old = f"factor {part}", Place(lon=alert.lon, lat=alert.lat, datum=alert.datum), True
+        else:
+            part = f"{alert.channel}/{alert.message_type.lower()}/{alert.region}"
+            # A camera's clock may be days behind and the fire real: late is only what the camera itself calls old.
+            told, place, old = f"type {alert.message_type}", place_of(alert), alert.retransmitted
+        name = _episode(rule, part, alert.device)
         episode = self._episode(name)
         if alert.signal == Signal.ENDS:
             if not episode.ticket:
                 self._decided(Outcome.EXPIRED, alert.id, RECORD, ("nothing_open",), "", rule.kind)
                 return ""
-            self._keep(name, self._clear(episode, rule, alert.id, RECORD, (f"signal {alert.signal}",)))
+            after = self._clear(episode, rule, alert.id, RECORD, (f"signal {alert.signal}",))
+            self._keep(name, after)
+            self._rescheduled(name, watch.due(after, rule), rule)
             return episode.ticket
-        if alert.time_mark == TimeMark.TOO_OLD:
+        if old and alert.time_mark == TimeMark.TOO_OLD:
             self._decided(Outcome.LATE, alert.id, RECORD, (alert.time_mark,), "", rule.kind)
             return ""
-        after = self._open(
-            episode, rule, factor, alert.device, alert.id, RECORD, (f"signal {alert.signal}", f"factor {factor}")
-        )
+        subject = Subject(device=alert.device, vendor=alert.vendor, part=part, place=place)
+        after = self._open(episode, rule, subject, alert.id, RECORD, (f"signal {alert.signal}", told))
+        if rule.quiet_s:
+            after = replace(after, heard=self._now)
         self._keep(name, after)
+        self._rescheduled(name, watch.due(after, rule), rule)
         return after.ticket
+
+    def _quiet(self, name: str, episode: Episode, rule: Rule) -> None:
+        """An alarm of which nothing has been heard for so long that it has ended: many devices never say so."""
+        part, device = _factor_and_device(name)
+        alert = f"{device}/{rule.kind}/{part}/{_utc(episode.heard)}/quiet"
+        self._keep(name, self._clear(episode, rule, alert, WATCH, (f"nothing heard for {rule.quiet_s} s",)))
+
+    def _case(self, alert: PatrolAlert, rule: Rule) -> str:
+        """Opens, updates or clears the ticket of a case, which may be known by its number or by its place."""
+        name, known = self._known_case(alert)
+        ticket = self._ticket(known.ticket) if known else None
+        if alert.signal == Signal.ENDS:
+            if known is None or ticket is None or known.vendor != alert.vendor:
+                # What one vendor takes back, another may still stand by.
+                self._decided(Outcome.EXPIRED, alert.id, RECORD, ("nothing_open",), "", rule.kind)
+                return ""
+            self._clear(Episode(ticket=ticket.id), rule, alert.id, RECORD, (f"status {alert.vendor_status}",))
+            self._changes["case", name] = replace(known, last_at=self._now)
+            return ticket.id
+        case_no = alert.spot_no or alert.event_no
+        place = place_of(alert)
+        subject = Subject(device=alert.device, vendor=alert.vendor, part=case_no, place=place, case_no=case_no)
+        reasons = [f"signal {alert.signal}"]
+        if known:
+            reasons.append(f"case {known.vendor}/{known.spot_no}" if known.spot_no else "same place")
+        episode = self._open(
+            Episode(ticket=ticket.id if ticket else ""), rule, subject, alert.id, RECORD, tuple(reasons)
+        )
+        case = Case(
+            vendor=alert.vendor,
+            spot_no=alert.spot_no,
+            lon=alert.lon,
+            lat=alert.lat,
+            datum=alert.datum,
+            given_x=alert.given_x,
+            given_y=alert.given_y,
+            geometry=alert.geometry or alert.given_geometry,
+            last_at=self._now,
+            ticket=episode.ticket,
+        )
+        self._changes["case", name] = case
+        self._forget_by(self._case_ends(case))
+        return episode.ticket
+
+    def _known_case(self, alert: PatrolAlert) -> tuple[str, Case | None]:
+        """Under which name this vendor's case is kept, and the case that it is: the same number, else the same place (of several the one
+        spoken of last).
+        """
+        number = f"{alert.vendor}|{alert.spot_no}" if alert.spot_no else f"{alert.vendor}||{alert.id}"
+        if isinstance(known := self._town.get("case", number), Case):
+            return number, known
+        found = [(case.last_at, name, case) for name, case in self._cases() if same(case, alert, self._now)]
+        if not found:
+            return number, None
+        _, name, case = max(found, key=lambda one: one[:2])
+        # A number of one's own is kept beside it; what has none goes on under the name that is there.
+        return (number if alert.spot_no else name), case
+
+    def _cases(self) -> Iterator[tuple[str, Case]]:
+        for name, entry in self._town.all("case"):
+            if isinstance(entry, Case):
+                yield name, entry
+
+    def _case_ends(self, case: Case) -> int:
+        """When it is forgotten; an open ticket keeps it."""
+        end = case.last_at + (CASE_MS if case.spot_no else NAMELESS_CASE_MS)
+        return max(end, self._now + DAY_MS) if self._ticket(case.ticket) else end
 
     # ---- tickets
 
     def _open(
-        self,
-        episode: Episode,
-        rule: Rule,
-        factor: str,
-        device: str,
-        alert: str,
-        origin: str,
-        reasons: tuple[str, ...],
+        self, episode: Episode, rule: Rule, subject: Subject, alert: str, origin: str, reasons: tuple[str, ...]
     ) -> Episode:
         """A ticket for this alert: the open one of the episode, or a new one."""
         seq = self._clock.seq + 1
         ticket = self._ticket(episode.ticket)
         if ticket is None:
             outcome = Outcome.OPENED
-            ticket = tickets.opened(rule, self._town.code, device, factor, alert, self._now, seq)
+            assigned = self._force.assign(subject.place, self._town.code, self._now)
+            ticket = tickets.opened(rule, self._town.code, subject, assigned, alert, self._now, seq)
+            if assigned.mark not in PLAIN:
+                reasons = (*reasons, f"place {assigned.mark}", *(f"also {grid}" for grid in assigned.also))
         else:
             outcome = Outcome.UPDATED
             ticket = tickets.updated(ticket, self._now, seq)
@@ -341,7 +513,7 @@ class _Step:
         assert ticket is not None, "an episode names the open ticket"
         self._stepped(tickets.cleared(ticket, self._now, self._clock.seq + 1), Outcome.CLEARED, alert)
         self._decided(Outcome.CLEARED, alert, origin, reasons, ticket.id, rule.kind)
-        return replace(episode, ticket="", clean=0)
+        return replace(episode, ticket="", clean=0, heard=0)
 
     def _stepped(self, ticket: Ticket, outcome: Outcome, alert: str) -> None:
         # A cleared one has no next step: the topic keeps it.
@@ -365,7 +537,7 @@ class _Step:
             reasons=reasons,
             ticket_id=ticket,
             rule=rule,
-            versions=self._rules.versions,
+            versions=self._force.versions,
         )
         self._outputs.append(decision)
 
@@ -383,9 +555,26 @@ class _Step:
         return entry if isinstance(entry, Ticket) else None
 
 
-def _episode(rule: Rule, factor: str, device: str) -> str:
-    """An episode's name: rule and factor hold no bar, a device may."""
-    return f"{rule.kind}|{quote(factor, safe='+')}|{device}"
+def _ticket_place(ticket: Ticket) -> Place:
+    return Place(lon=ticket.lon, lat=ticket.lat, datum=ticket.datum, given_x=ticket.given_x, given_y=ticket.given_y)
+
+
+def _case_place(case: Case) -> Place:
+    own = case.lon is not None
+    return Place(
+        lon=case.lon,
+        lat=case.lat,
+        datum=case.datum,
+        given_x=case.given_x,
+        given_y=case.given_y,
+        geometry=case.geometry if own else "",
+        given_geometry="" if own else case.geometry,
+    )
+
+
+def _episode(rule: Rule, part: str, device: str) -> str:
+    """An episode's name: rule and part (factors, or what of a picture) hold no bar, a device may."""
+    return f"{rule.kind}|{quote(part, safe='+/')}|{device}"
 
 
 def _factor_and_device(name: str) -> tuple[str, str]:

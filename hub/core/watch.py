@@ -54,12 +54,15 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """`decided`: the start of the last period that has been (ms UTC). `ticket`: the open one's id. `clean`: clean periods since the last over."""
+    """`decided`: the start of the last period that has been (ms UTC). `ticket`: the open one's id. `clean`: clean periods since the last over. `heard`:
+    when a device last spoke of its own running alarm, by the town's clock (ms UTC).
+    """
 
     decided: int = LONG_AGO
     periods: tuple[Period, ...] = ()
     ticket: str = ""
     clean: int = 0
+    heard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,9 @@ def take(episode: Episode, rule: Rule, sample: Sample, *, realtime: bool, now: i
 
 
 def due(episode: Episode, rule: Rule) -> int | None:
-    """When the oldest undecided period can be decided, ms UTC; None where there is none."""
+    """When the oldest undecided period can be decided, or a device's alarm has been quiet for long enough, ms UTC; None where time has no effect."""
+    if not rule.factor:
+        return episode.heard + rule.quiet_s * 1000 if episode.ticket and rule.quiet_s else None
     if not episode.periods:
         return None
     oldest = episode.periods[0]
@@ -111,7 +116,9 @@ def due(episode: Episode, rule: Rule) -> int | None:
 
 def settle(episode: Episode, rule: Rule, now: int) -> tuple[Episode, list[Verdict]]:
     """Takes the periods out that can be decided at `now`; the means of those that have a valid one, in order."""
-    verdicts = []
+    verdicts: list[Verdict] = []
+    if not rule.factor:
+        return episode, verdicts
     while (at := due(episode, rule)) is not None and at <= now:
         period, periods = episode.periods[0], episode.periods[1:]
         verdict = _verdict(period, rule)

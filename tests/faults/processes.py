@@ -299,16 +299,17 @@ def simulated(address: str, log: Path, **options: object) -> Iterator[subprocess
         process.wait(10)
 
 
-def make_topics(broker: Broker) -> None:
-    """`gridhub topics create`."""
-    subprocess.run(
-        [sys.executable, "-m", "hub", "topics", "create"],
-        cwd=ROOT,
-        env=os.environ | {"GRIDHUB__KAFKA__BOOTSTRAP": broker.bootstrap},
-        stdout=subprocess.DEVNULL,
-        timeout=READY_WITHIN_S,
-        check=True,
-    )
+def prepare(broker: Broker) -> None:
+    """`gridhub topics create`, and the shipped registry in force."""
+    for words in (["topics", "create"], ["registry", "import"]):
+        subprocess.run(
+            [sys.executable, "-m", "hub", *words],
+            cwd=ROOT,
+            env=os.environ | {"GRIDHUB__KAFKA__BOOTSTRAP": broker.bootstrap},
+            stdout=subprocess.DEVNULL,
+            timeout=READY_WITHIN_S,
+            check=True,
+        )
 
 
 def free_port() -> int:

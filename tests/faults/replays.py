@@ -32,6 +32,7 @@ def with_another_limit(settings: Settings) -> Settings:
     def other(rule: RuleSettings) -> RuleSettings:
         return rule.model_copy(update={"limit": rule.limit and rule.limit + 1})
 
+    assert settings.rules
     first, *others = settings.rules
     return settings.model_copy(update={"rules": (other(first), *others)})
 

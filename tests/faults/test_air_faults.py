@@ -26,7 +26,7 @@ from tests.faults.checker import (
     findings,
     register,
 )
-from tests.faults.processes import READY_WITHIN_S, ROOT, Connector, Watch, make_topics, now_ms, simulated
+from tests.faults.processes import READY_WITHIN_S, ROOT, Connector, Watch, now_ms, prepare, simulated
 
 STATIONS, MESSAGES = 40, 20_000
 MANNERS = {
@@ -65,7 +65,7 @@ def test_what_was_answered_is_kept_once_and_in_order_through_kills_of_connector_
         broker = Broker(data / "kafka")
         running.callback(broker.stop)
         broker.start()
-        make_topics(broker)
+        prepare(broker)
         connector = Connector(data, broker.bootstrap)
         running.callback(connector.kill)
         connector.start()

@@ -37,9 +37,9 @@ from tests.faults.processes import (
     Follower,
     Router,
     Transactions,
-    make_topics,
     now_ms,
     partitions_of,
+    prepare,
     simulated,
     unread,
 )
@@ -130,7 +130,7 @@ class Stage:
         broker = Broker(data / "kafka")
         running.callback(broker.stop)
         broker.start()
-        make_topics(broker)
+        prepare(broker)
         connector = Connector(data, broker.bootstrap)
         running.callback(connector.kill)
         connector.start()

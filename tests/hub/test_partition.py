@@ -18,19 +18,35 @@ from hub.core.events import (
     RouterState,
     Ticket,
 )
+from hub.core.in_force import InForce
+from hub.core.registry import Registry
 from hub.core.rules import Rules
 from hub.core.town import Town
-from hub.partition import FORWARDED_FROM, Arrived, Outgoing, Partition, Place, Poison, Step, Waiting, key_of, merged
-from hub.rulebook import load_rules
-from hub.settings import Settings
+from hub.partition import (
+    FORWARDED_FROM,
+    Arrived,
+    Outgoing,
+    Partition,
+    Poison,
+    Step,
+    Surroundings,
+    Waiting,
+    key_of,
+    merged,
+)
+from hub.rulebook import rules_of
+from hub.settings import DEFAULT_RULES
 from hub.wire import Wire, headers
 
 WIRE = Wire.load()
-RULES = load_rules(Settings())
+RULES = Rules(rules_of(DEFAULT_RULES), {})
+FORCE = InForce(Registry(rules=RULES))
 HERE, ELSEWHERE = 3, 7
 TOWN, STRANGER = "410122106", "410122107"
 AT = 1_772_416_800_000
-PLACE = Place(RULES, WIRE, {TOWN: HERE, STRANGER: ELSEWHERE, "000000000": 5}.__getitem__, router=1, generation=4)
+AROUND = Surroundings(
+    FORCE, WIRE, {TOWN: HERE, STRANGER: ELSEWHERE, "000000000": 5}.__getitem__, router=1, generation=4
+)
 
 
 def alarm(name: str, town: str = TOWN, signal: str = "begins") -> AirAlert:
@@ -53,9 +69,11 @@ def alarm(name: str, town: str = TOWN, signal: str = "begins") -> AirAlert:
     )
 
 
-def arrived(record: AirAlert | bytes, offset: int, *, topic: str = "alerts.air", at: int = AT) -> Arrived:
+def arrived(
+    record: AirAlert | bytes, offset: int, *, topic: str = "alerts.air", at: int = AT, town: str = TOWN
+) -> Arrived:
     if isinstance(record, bytes):
-        return Arrived(topic, HERE, offset, at, b"410122106", record)
+        return Arrived(topic, HERE, offset, at, town.encode(), record)
     return Arrived(topic, HERE, offset, at, record.town.encode(), WIRE.encode(record), tuple(headers(record)))
 
 
@@ -64,7 +82,7 @@ def written(step: Step, topic: str) -> list[object]:
 
 
 def test_an_alarm_becomes_a_ticket_a_step_a_decision_memory_and_a_journal_record() -> None:
-    step = Partition(HERE).apply([arrived(alarm("a1"), 5)], AT + 9, PLACE)
+    step = Partition(HERE).apply([arrived(alarm("a1"), 5)], AT + 9, AROUND)
     assert [one.topic for one in step.outgoing] == [
         *("tickets", "ticket-events", "decisions"),
         *["router-state"] * 5,  # ticket, episode, id, the town's clock, the partition's own
@@ -84,10 +102,10 @@ def test_an_alarm_becomes_a_ticket_a_step_a_decision_memory_and_a_journal_record
 def test_nothing_is_true_before_it_is_adopted() -> None:
     partition = Partition(HERE)
     batch = [arrived(alarm("a1"), 5)]
-    first, again = partition.apply(batch, AT, PLACE), partition.apply(batch, AT, PLACE)
+    first, again = partition.apply(batch, AT, AROUND), partition.apply(batch, AT, AROUND)
     assert first.outgoing == again.outgoing
     partition.adopt(first)
-    (decision,) = written(partition.apply([arrived(alarm("a1"), 6)], AT, PLACE), "decisions")
+    (decision,) = written(partition.apply([arrived(alarm("a1"), 6)], AT, AROUND), "decisions")
     assert isinstance(decision, Decision)
     assert (decision.outcome, decision.seq) == (Outcome.REPEATED, 2)
 
@@ -96,7 +114,7 @@ def test_what_the_changelog_holds_is_the_partition_again() -> None:
     partition = Partition(HERE)
     changelog: dict[bytes, bytes | None] = {}
     for offset, signal in enumerate(("begins", "goes_on", "ends", "begins")):
-        step = partition.apply([arrived(alarm(f"a{offset}", signal=signal), offset)], AT + offset, PLACE)
+        step = partition.apply([arrived(alarm(f"a{offset}", signal=signal), offset)], AT + offset, AROUND)
         changelog |= {one.key: one.value for one in step.outgoing if one.topic == "router-state"}
         partition.adopt(step)
     entries = [WIRE.decode(value) for value in changelog.values() if value is not None]
@@ -107,12 +125,12 @@ def test_what_the_changelog_holds_is_the_partition_again() -> None:
     assert restored.next == partition.next == {"alerts.air": 4}
     restored.goes_on_at({"alerts.air": 4, "readings": 0})  # as of a group that has never read the other
     batch = [arrived(alarm("a9", signal="ends"), 9)]
-    assert restored.apply(batch, AT, PLACE).outgoing == partition.apply(batch, AT, PLACE).outgoing
+    assert restored.apply(batch, AT, AROUND).outgoing == partition.apply(batch, AT, AROUND).outgoing
 
 
 def test_a_record_of_another_partition_is_copied_there_once_with_its_headers() -> None:
     stray = arrived(alarm("a1", STRANGER), 5)
-    step = Partition(HERE).apply([stray], AT, PLACE)
+    step = Partition(HERE).apply([stray], AT, AROUND)
     (copy,) = [one for one in step.outgoing if one.topic == "handed-over"]
     envelope = WIRE.decode(copy.value or b"")
     assert isinstance(envelope, HandedOver)
@@ -139,9 +157,9 @@ def test_a_handed_over_record_is_decided_and_never_handed_over_again() -> None:
             HandedOver(topic="alerts.air", partition=1, offset=5, key=None, value=stray.value or b"", headers=())
         )
 
-    step = Partition(HERE).apply([arrived(envelope(TOWN), 0, topic="handed-over")], AT, PLACE)
+    step = Partition(HERE).apply([arrived(envelope(TOWN), 0, topic="handed-over")], AT, AROUND)
     assert [one.outcome for one in written(step, "decisions") if isinstance(one, Decision)] == [Outcome.OPENED]
-    wrong = Partition(HERE).apply([arrived(envelope(STRANGER), 0, topic="handed-over")], AT, PLACE)
+    wrong = Partition(HERE).apply([arrived(envelope(STRANGER), 0, topic="handed-over", town=STRANGER)], AT, AROUND)
     assert not [one for one in wrong.outgoing if one.topic == "handed-over"]
     assert wrong.letters == [Reason.SCHEMA]
 
@@ -149,7 +167,7 @@ def test_a_handed_over_record_is_decided_and_never_handed_over_again() -> None:
 @pytest.mark.parametrize("topic", ["alerts.air", "readings"])
 def test_what_cannot_be_read_is_kept_and_the_next_is_decided(topic: str) -> None:
     batch = [arrived(b"\x00garbage", 5, topic=topic), arrived(alarm("a1"), 6)]
-    step = Partition(HERE).apply(batch, AT, PLACE)
+    step = Partition(HERE).apply(batch, AT, AROUND)
     (letter,) = written(step, "dead-letters")
     assert isinstance(letter, DeadLetter)
     assert (letter.feed, letter.reason, letter.raw) == ("router", "schema", b"\x00garbage")
@@ -159,7 +177,7 @@ def test_what_cannot_be_read_is_kept_and_the_next_is_decided(topic: str) -> None
 
 
 def test_a_record_too_large_for_a_letter_is_told_by_hash_and_place() -> None:
-    (letter,) = written(Partition(HERE).apply([arrived(b"x" * 600_000, 5)], AT, PLACE), "dead-letters")
+    (letter,) = written(Partition(HERE).apply([arrived(b"x" * 600_000, 5)], AT, AROUND), "dead-letters")
     assert isinstance(letter, DeadLetter)
     assert (letter.raw, letter.id) == (b"", "alerts.air/3/5")
     assert letter.evidence_sha256
@@ -176,9 +194,9 @@ def test_a_record_that_makes_decide_fail_is_named_and_alone_it_is_kept(monkeypat
     monkeypatch.setattr("hub.partition.decide", decide)
     batch = [arrived(alarm(f"a{offset}"), offset) for offset in (5, 6, 7)]
     with pytest.raises(Poison) as failed:
-        Partition(HERE).apply(batch, AT, PLACE)
+        Partition(HERE).apply(batch, AT, AROUND)
     assert failed.value.arrived.offset == 6
-    step = Partition(HERE).apply(batch[1:2], AT, PLACE, poisoned=True)
+    step = Partition(HERE).apply(batch[1:2], AT, AROUND, poisoned=True)
     assert step.letters == [Reason.POISON]
     (decision,) = written(step, "decisions")
     assert isinstance(decision, Decision)
@@ -188,16 +206,16 @@ def test_a_record_that_makes_decide_fail_is_named_and_alone_it_is_kept(monkeypat
 def test_ticks_that_have_an_effect_are_written_down_and_a_replay_takes_them() -> None:
     rules = Rules(RULES.all, {})
     town = Town(TOWN, {"town": {"": replace(Town(TOWN, {}).clock, due=AT, forget_at=AT, now=AT - 5)}})
-    place = replace(PLACE, rules=rules)
+    around = replace(AROUND, force=InForce(Registry(rules=rules)))
     live = Partition(HERE, towns={TOWN: town})
-    step = live.apply([], AT + 1, place, ticks=None)
+    step = live.apply([], AT + 1, around, ticks=None)
     (journal,) = written(step, "journal")
     assert isinstance(journal, Journal)
     assert [(one.town, one.now) for one in journal.ticks] == [(TOWN, AT + 1)]
-    again = Partition(HERE, towns={TOWN: town}).apply([], AT + 1, place, ticks=journal.ticks)
+    again = Partition(HERE, towns={TOWN: town}).apply([], AT + 1, around, ticks=journal.ticks)
     assert again.outgoing == step.outgoing
     live.adopt(step)
-    assert not live.apply([], AT + 2, place, ticks=None).ticks
+    assert not live.apply([], AT + 2, around, ticks=None).ticks
 
 
 # ---- the order of inputs
@@ -256,7 +274,7 @@ def test_however_polls_cut_the_inputs_they_are_applied_in_one_order(
 
 def test_outgoing_tombstones_have_no_value() -> None:
     partition = Partition(HERE)
-    partition.adopt(partition.apply([arrived(alarm("a1"), 1)], AT, PLACE))
-    step = partition.apply([arrived(alarm("a2", signal="ends"), 2)], AT, PLACE)
+    partition.adopt(partition.apply([arrived(alarm("a1"), 1)], AT, AROUND))
+    step = partition.apply([arrived(alarm("a2", signal="ends"), 2)], AT, AROUND)
     gone: list[Outgoing] = [one for one in step.outgoing if one.value is None]
     assert {one.key.decode().split("|")[1] for one in gone} == {"ticket", "episode"}

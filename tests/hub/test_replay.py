@@ -6,15 +6,19 @@ from unittest import mock
 import pytest
 
 from hub.core.events import AirAlert, AlarmValue
-from hub.partition import INPUTS, Arrived, Outgoing, Partition, Place
+from hub.core.in_force import InForce
+from hub.core.registry import Registry
+from hub.core.rules import Rules
+from hub.partition import INPUTS, Arrived, Outgoing, Partition, Surroundings
 from hub.replay import replay
-from hub.rulebook import load_rules
-from hub.settings import Settings
+from hub.rulebook import rules_of
+from hub.settings import DEFAULT_RULES, Settings
 from hub.transactions import partition_of
 from hub.wire import Wire, headers
 
 WIRE = Wire.load()
 SETTINGS = Settings()
+RULES = Rules(rules_of(DEFAULT_RULES), {})
 TOWN = "410122106"
 HERE = partition_of(SETTINGS)(TOWN)
 AT = 1_772_416_800_000
@@ -45,11 +49,11 @@ def alarm(number: int) -> Arrived:
 @pytest.fixture
 def topics() -> list[Arrived]:
     """Four alarms, and what a router made of them one by one."""
-    place = Place(load_rules(SETTINGS), WIRE, partition_of(SETTINGS), 0, 1)
+    around = Surroundings(InForce(Registry(rules=RULES)), WIRE, partition_of(SETTINGS), 0, 1)
     partition, written = Partition(HERE), list[Outgoing]()
     alarms = [alarm(number) for number in range(4)]
     for one in alarms:
-        step = partition.apply([one], one.at, place)
+        step = partition.apply([one], one.at, around)
         partition.adopt(step)
         written += step.outgoing
     return alarms + [
@@ -71,7 +75,13 @@ def findings(topics: Collection[Arrived], settings: Settings = SETTINGS) -> list
         def all(self) -> Iterator[Arrived]:
             return iter(self._records)
 
-    with mock.patch("hub.replay.Whole", There):
+    class Adopted:
+        def __init__(self, _settings: Settings, _client: str) -> None: ...
+
+        def all(self) -> dict[int, Registry]:
+            return {0: Registry(rules=RULES)}
+
+    with mock.patch("hub.replay.Whole", There), mock.patch("hub.replay.Versions", Adopted):
         return replay(settings).findings
 
 
@@ -86,7 +96,7 @@ def test_what_is_missing_is_found(topics: list[Arrived]) -> None:
 
 def test_other_rules_are_called_so(topics: list[Arrived]) -> None:
     """As after `gridhub up`, whose hour lasts ten seconds: nothing is broken, and the configuration is another."""
-    first, *others = SETTINGS.rules
+    first, *others = DEFAULT_RULES
     told, *_ = findings(
         topics, SETTINGS.model_copy(update={"rules": (first.model_copy(update={"limit": 151}), *others)})
     )

@@ -9,7 +9,6 @@ import pytest
 
 from hub.core.errors import Misconfigured
 from hub.core.events import RouterState
-from hub.core.rules import Rules
 from hub.partition import Arrived, Partition
 from hub.router import Router, _Rebuild
 from hub.settings import Settings
@@ -96,7 +95,7 @@ def told_lags(
 ) -> list[tuple[object, ...]]:
     """What a router tells of one input, asked every five seconds."""
     telemetry, member, now = RememberingRouterTelemetry(), mock.Mock(spec=Member), 0.0
-    router = Router(Settings(), 0, Rules((), {}), telemetry, threading.Event(), Watchdog())
+    router = Router(Settings(), 0, None, telemetry, threading.Event(), Watchdog())
     router._partitions[HERE] = Partition(HERE)
     router._waiting[HERE].add(held)
     monkeypatch.setattr("hub.router.time", SimpleNamespace(monotonic=lambda: now))
@@ -110,7 +109,7 @@ def told_lags(
 def test_a_transaction_takes_no_more_than_it_should_and_the_partitions_take_turns() -> None:
     """All that one input had held up in twelve partitions was one transaction of twelve times as many."""
     settings = Settings.model_validate({"router": {"max_records": 10}})
-    router = Router(settings, 0, Rules((), {}), RememberingRouterTelemetry(), threading.Event(), Watchdog())
+    router = Router(settings, 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
     member = mock.Mock(spec=Member)
     member.behind.return_value = set[str]()
     for number in range(3):

@@ -13,8 +13,10 @@ import pytest
 from hub import up
 from hub.__main__ import main
 from hub.core.errors import Misconfigured, Unavailable
+from hub.core.rules import Rules
+from hub.rulebook import rules_of
 from hub.running import run_file
-from hub.settings import DEFAULT_RULES, RuleSettings, load
+from hub.settings import DEFAULT_RULES, RuleSettings
 from hub.up import Child
 from tests.brokers import until
 
@@ -160,24 +162,18 @@ def test_kafka_is_heard_while_it_starts(
     assert capsys.readouterr().err.endswith("Fetching Kafka\n")
 
 
-def test_hours_are_short_in_a_demo_unless_the_configuration_says_otherwise() -> None:
+def test_hours_are_short_in_a_demo() -> None:
     own = RuleSettings.model_validate(
         {"kind": "own", "class": "08004", "factor": "a34001", "limit": 300, "period": 600, "clear_after": 3}
     )
-    short = up.demo_rules((*DEFAULT_RULES, own))
-    assert [(rule.kind, rule.period, rule.wait, rule.realtime) for rule in short] == [
+    short = up.demo_rules(Rules(rules_of((*DEFAULT_RULES, own)), {"ZA-1": {"a34002": 120.0}}))
+    assert [(rule.kind, rule.period_s, rule.wait_s, rule.realtime_s) for rule in short.all] == [
+        ("air.device_alarm", 3600, 600.0, 300.0),
         ("air.pm10.over_limit", 10, 3.0, 5.0),
         ("air.pm25.over_limit", 10, 3.0, 5.0),
-        ("air.device_alarm", 3600, None, None),
-        ("own", 600, None, None),
+        ("own", 600, 100.0, 50.0),
     ]
-    assert up.demo_rules((own,)) == (own,)
-
-
-def test_the_rules_come_to_the_router_as_they_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = up.demo_rules(DEFAULT_RULES)
-    monkeypatch.setenv("GRIDHUB__RULES", up.as_json(short))
-    assert load().rules == short
+    assert short.limits == {"ZA-1": {"a34002": 120.0}}
 
 
 @pytest.mark.parametrize("words", [["--until-tickets", "0"], ["--until-tickets", "x"], ["--until-tickets", "-1"]])

@@ -35,7 +35,7 @@ def documented() -> set[str]:
     found: set[str] = set()
     table = ""
     for line in EXAMPLE.read_text(encoding="utf-8").splitlines():
-        if header := re.fullmatch(r"\[?\[(\w+)\]\]?", line):
+        if header := re.fullmatch(r"(?:# )?\[?\[(\w+)\]\]?", line):
             table = f"{header[1]}."
         elif key := re.match(r"(?:# )?(\w+) = ", line):
             found.add(table + key[1])
@@ -108,5 +108,5 @@ def test_a_built_wheel_works_in_another_folder(tmp_path: Path) -> None:
 
     assert run("-c", "import hub; print(hub.__file__)").startswith(str(place))
     assert json.loads(run("-m", "hub", "schemas", "check", "--json")) == {"findings": []}
-    devices = "from hub.settings import load; from hub.registry import load_devices; print(len(load_devices(load().devices_csv, 'air')))"
+    devices = "from hub.registry_check import load; from hub.settings import Settings; print(len(load(Settings().registry_dir).by_mn('air')))"
     assert int(run("-c", devices)) == 40

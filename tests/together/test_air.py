@@ -16,7 +16,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from connectors.air.hj212 import frame
 from hub.core.events import AirAlert, DeadLetter, Reading
-from hub.registry import load_devices
+from hub.registry_check import load
 from hub.running import run_file
 from hub.settings import Settings
 from hub.topics import Topic
@@ -25,7 +25,7 @@ from tests.brokers import Broker, until
 
 pytestmark = pytest.mark.kafka
 
-DEVICE = next(iter(load_devices(Settings().devices_csv, "air").values()))
+DEVICE = next(iter(load(Settings().registry_dir).by_mn("air").values()))
 WIRE = Wire.load()
 
 

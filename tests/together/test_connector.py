@@ -25,7 +25,7 @@ from hub.connector import run
 from hub.settings import HostPort, KafkaSettings, Settings
 
 class Quiet:
-    async def start(self, outbox, telemetry):
+    async def start(self, outbox, telemetry, registry):
         outbox.empty()
         if "--defect" in sys.argv:
             asyncio.get_running_loop().call_soon(lambda: 1 / 0)

@@ -20,9 +20,10 @@ from hub.command import DONE, choose_language, exit_code
 from hub.core.errors import Misconfigured
 from hub.core.registry import Device
 from hub.lang import Text, say
-from hub.registry import load_devices
+from hub.registry_check import load
 from hub.running import on_stop
-from hub.settings import HostPort, load
+from hub.settings import HostPort
+from hub.settings import load as load_settings
 
 PROGRESS_S = 10.0
 
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--to", address, "127.0.0.1:9212", "HOST:PORT to send to", "目标地址 HOST:PORT")
     add("--devices", int, None, "how many of the register's stations (all)", "使用登记表中的站点数量（默认全部）")
     add("--config", Path, None, "settings (TOML), for the register", "配置文件（TOML），用于确定登记表")
-    add("--registry", Path, None, "a devices.csv (that of the settings)", "devices.csv（默认取自配置）")
+    add("--registry", Path, None, "the folder of a registry (that of the settings)", "登记表文件夹（默认取自配置）")
     add("--seed", int, 1, "the same seed, the same content", "相同的种子产生相同的内容")
     add("--log", Path, os.devnull, "JSON lines of what was sent and answered", "收发记录（JSON 行）")
     add("--messages", int, None, "end after so many in all", "总共发送多少条后结束")
@@ -152,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _stations(registry: Path, wanted: int | None) -> list[Device]:
     """The first so many of the register, or all. Raises Misconfigured where it cannot be read or has fewer."""
-    devices = list(load_devices(registry, "air").values())
+    devices = list(load(registry).by_mn("air").values())
     if wanted is not None and not 0 < wanted <= len(devices):
         en = f"--devices: 1 to {len(devices)} stations are registered"
         raise Misconfigured(str(Text(en, f"--devices：登记表中有 1 到 {len(devices)} 个站点")))
@@ -198,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    devices = _stations(options.registry or load(options.config).devices_csv, options.devices)
+    devices = _stations(options.registry or load_settings(options.config).registry_dir, options.devices)
     try:
         file = options.log.open("w", encoding="utf-8")
     except OSError as error:

@@ -9,16 +9,18 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from connectors.air.hj212 import frame
-from connectors.air.serve import Connection, Stations, registered
+from connectors.air.serve import Connection, Registered, Stations
 from connectors.air.settings import AirSettings
 from hub.connector import Outbox
 from hub.core.errors import Misconfigured
+from hub.core.registry import Device, Registry, SentUnit
 from hub.settings import HostPort
 from hub.telemetry import FeedRecorder, log_to
 from hub.wire import Wire
@@ -43,8 +45,8 @@ async def comes(true: Callable[[], bool], within_s: float = 5) -> None:
 def test_a_station_that_goes_while_its_answers_wait_leaves_nothing_behind() -> None:
     async def scenario() -> None:
         telemetry, log = RememberingTelemetry(), FakeLog()
-        stations = Stations(AirSettings(listen=HERE, max_pending_bytes=1 << 20), {})
-        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 5), telemetry))["hj212"]
+        stations = Stations(AirSettings(listen=HERE, max_pending_bytes=1 << 20))
+        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 5), telemetry, Registry))["hj212"]
         station = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
         station.sendall(b"".join(from_nobody(qn) for qn in range(65)))
         await comes(lambda: len(log.sent) == 65)
@@ -64,8 +66,8 @@ def test_a_peer_full_of_faults_leaves_room_for_the_others() -> None:
 
     async def scenario() -> None:
         telemetry, log = RememberingTelemetry(), FakeLog()
-        stations = Stations(AirSettings(listen=HERE), {})
-        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 60), telemetry))["hj212"]
+        stations = Stations(AirSettings(listen=HERE))
+        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 60), telemetry, Registry))["hj212"]
         _, peer = await asyncio.open_connection("127.0.0.1", port)
         _, station = await asyncio.open_connection("127.0.0.1", port)
         peer.write(fault * 30)
@@ -92,8 +94,8 @@ def test_a_peer_full_of_faults_leaves_room_for_the_others() -> None:
 def test_an_orderly_stop_keeps_and_answers_all_that_was_read() -> None:
     async def scenario() -> None:
         telemetry, log = RememberingTelemetry(), FakeLog()
-        stations = Stations(AirSettings(listen=HERE, max_pending_messages=4), {})
-        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 60), telemetry))["hj212"]
+        stations = Stations(AirSettings(listen=HERE, max_pending_messages=4))
+        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 60), telemetry, Registry))["hj212"]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"".join(from_nobody(qn) for qn in range(20)) + b"##nothing that is a frame")
         await comes(lambda: len(log.sent) >= 5)
@@ -114,8 +116,10 @@ def test_an_orderly_stop_keeps_and_answers_all_that_was_read() -> None:
 def test_a_station_that_takes_no_answers_is_cut_off() -> None:
     async def scenario() -> None:
         telemetry = RememberingTelemetry()
-        stations = Stations(AirSettings(listen=HERE, idle_timeout_s=0.5), {})
-        port = (await stations.start(Outbox("air", FakeLog(keeps=True), Wire.load(), telemetry, 5), telemetry))["hj212"]
+        stations = Stations(AirSettings(listen=HERE, idle_timeout_s=0.5))
+        port = (
+            await stations.start(Outbox("air", FakeLog(keeps=True), Wire.load(), telemetry, 5), telemetry, Registry)
+        )["hj212"]
         heartbeat = frame(b"QN=1;ST=22;CN=9015;PW=1;MN=" + b"X" * 600 + b";Flag=5;CP=&&&&")
         with socket.socket() as station:
             station.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -139,8 +143,8 @@ def test_a_station_that_takes_no_answers_is_cut_off() -> None:
 def test_what_was_read_is_kept_though_its_station_hears_no_answer() -> None:
     async def scenario() -> None:
         telemetry, log = RememberingTelemetry(), FakeLog()
-        stations = Stations(AirSettings(listen=HERE, max_pending_messages=4), {})
-        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 60), telemetry))["hj212"]
+        stations = Stations(AirSettings(listen=HERE, max_pending_messages=4))
+        port = (await stations.start(Outbox("air", log, Wire.load(), telemetry, 60), telemetry, Registry))["hj212"]
         station = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
         station.sendall(b"".join(from_nobody(qn, flag=5 if qn < 3 else 4) for qn in range(100)))
         await comes(lambda: len(log.sent) >= 5)
@@ -165,7 +169,9 @@ def test_answers_that_nobody_reads_hold_no_socket_open() -> None:
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            await Connection(AirSettings(idle_timeout_s=0.5), {}, outbox, telemetry).serve(reader, writer)
+            await Connection(AirSettings(idle_timeout_s=0.5), Registered(Registry, telemetry), outbox, telemetry).serve(
+                reader, writer
+            )
             unsent.put_nowait(writer.transport.get_write_buffer_size())
             writer.close()
 
@@ -187,6 +193,7 @@ import asyncio, contextlib, os, resource, socket
 from connectors.air.serve import OWN_FILES, Stations
 from connectors.air.settings import AirSettings
 from hub.connector import Outbox
+from hub.core.registry import Registry
 from hub.settings import HostPort
 from hub.wire import Wire
 from tests.doubles import FakeLog, RememberingTelemetry
@@ -197,8 +204,8 @@ MOST = 20
 async def main():
     telemetry, refused = RememberingTelemetry(), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: refused.append(context))
-    stations = Stations(AirSettings(listen=HostPort(host="127.0.0.1", port=0), max_connections=MOST), {})
-    port = (await stations.start(Outbox("air", FakeLog(), Wire.load(), telemetry, 5), telemetry))["hj212"]
+    stations = Stations(AirSettings(listen=HostPort(host="127.0.0.1", port=0), max_connections=MOST))
+    port = (await stations.start(Outbox("air", FakeLog(), Wire.load(), telemetry, 5), telemetry, Registry))["hj212"]
     read, write = os.pipe()
     if not os.fork():
         os.read(read, 1)
@@ -234,18 +241,29 @@ def test_a_taken_port_is_named_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = HostPort(host="127.0.0.1", port=taken.getsockname()[1])
         with pytest.raises(Misconfigured, match=f"^air.listen: {listen} cannot be used: Address already in use$"):
-            asyncio.run(Stations(AirSettings(listen=listen), {}).start(cast("Outbox", None), RememberingTelemetry()))
+            asyncio.run(
+                Stations(AirSettings(listen=listen)).start(cast("Outbox", None), RememberingTelemetry(), Registry)
+            )
 
 
-def test_a_unit_nobody_knows_is_refused_at_the_start_and_names_its_device(tmp_path: Path) -> None:
-    row = "ZA-1,MN1,acme,air,410122105,113.85,34.72,PM25=mg/m3;a34002={}\n"
-    path = tmp_path / "devices.csv"
-    head = "device,mn,vendor,feed,town,lon,lat,factor_units\n"
-    path.write_text(head + row.format("ug/m3"), encoding="utf-8")
-    assert registered(path)["MN1"].units["a34004"].unit == "mg/m3"
-    path.write_text(head + row.format("ppb"), encoding="utf-8")
-    with pytest.raises(Misconfigured, match="ZA-1: factor_units: a34002=ppb"):
-        registered(path)
+def test_a_unit_nobody_knows_is_told_and_its_device_is_heard_without_units() -> None:
+    telemetry = RememberingTelemetry()
+
+    def device(name: str, unit: str) -> Device:
+        units = {"PM25": SentUnit("mg/m3", Decimal(1)), "a34002": SentUnit(unit, Decimal(1))}
+        return Device(id=name, mn=f"MN-{name}", vendor="acme", feed="air", town="410122105", units=units)
+
+    versions = [
+        Registry(version=1, devices=(device("ZA-1", "ug/m3"),)),
+        Registry(version=2, devices=(device("ZA-1", "ppb"),)),
+    ]
+    registered = Registered(lambda: versions[0], telemetry)
+    assert registered.by_mn()["MN-ZA-1"].units["a34004"].unit == "mg/m3"
+    versions.pop(0)
+    assert registered.by_mn()["MN-ZA-1"].units == {}
+    [(told, why)] = telemetry.named("misregistered")
+    assert told == "ZA-1"
+    assert "a34002=ppb" in str(why)
 
 
 def test_a_network_that_times_out_ends_the_connection() -> None:
@@ -255,7 +273,7 @@ def test_a_network_that_times_out_ends_the_connection() -> None:
         reader = asyncio.StreamReader()
         reader.set_exception(TimeoutError(errno.ETIMEDOUT, "Connection timed out"))
         async with asyncio.timeout(2):
-            return await Connection(AirSettings(), {}, outbox, telemetry)._read(reader)
+            return await Connection(AirSettings(), Registered(Registry, telemetry), outbox, telemetry)._read(reader)
 
     assert asyncio.run(scenario()) == "TimeoutError"
 
@@ -268,8 +286,10 @@ def test_a_full_disk_under_the_log_costs_no_answer() -> None:
     async def scenario() -> bytes:
         log_to(FullDisk(), "json")
         telemetry = FeedRecorder("air")
-        stations = Stations(AirSettings(listen=HERE), {})
-        port = (await stations.start(Outbox("air", FakeLog(keeps=True), Wire.load(), telemetry, 5), telemetry))["hj212"]
+        stations = Stations(AirSettings(listen=HERE))
+        port = (
+            await stations.start(Outbox("air", FakeLog(keeps=True), Wire.load(), telemetry, 5), telemetry, Registry)
+        )["hj212"]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(from_nobody(7))
         async with asyncio.timeout(5):

@@ -25,7 +25,7 @@ from connectors.air.simulate.troubles import TROUBLES
 from connectors.air.simulate.upload import BEIJING, Upload
 from connectors.air.simulate.weather import EPISODE_EVERY_S, LIMITS, Episodes, WholePeriods, as_sent
 from hub.core.registry import Device, SentUnit
-from hub.registry import load_devices
+from hub.registry_check import load
 from hub.settings import HostPort
 from hub.shipped import shipped
 
@@ -36,7 +36,7 @@ MORNING = datetime(2026, 3, 2, 7, 55, tzinfo=BEIJING)
 
 
 def register() -> list[Device]:
-    return list(load_devices(shipped("deploy/town") / "devices.csv", "air").values())
+    return list(load(shipped("deploy/town")).by_mn("air").values())
 
 
 def crc(segment: bytes) -> int:

@@ -8,11 +8,29 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hub.core.events import AirAlert, AlarmValue, Decision, Reading, Ticket, TicketEvent, TimeMark, Value
+from hub.core import tickets
+from hub.core.events import (
+    AirAlert,
+    AlarmValue,
+    Alert,
+    CameraAlert,
+    Decision,
+    PatrolAlert,
+    Reading,
+    Ticket,
+    TicketEvent,
+    TimeMark,
+    Value,
+)
+from hub.core.grid import Place
+from hub.core.in_force import Assigned, InForce
+from hub.core.registry import Registry
 from hub.core.rules import Rule, Rules
+from hub.core.tickets import Subject
 from hub.core.times import place_in_time
-from hub.core.town import KINDS, Clock, Counted, Entry, Input, Output, Town, decide, tick
+from hub.core.town import KINDS, Clock, Counted, Entry, Input, Output, Town, adopt, decide, tick
 from hub.core.watch import Applied
+from hub.partition import CARRIES
 
 TOWN = "330100001"
 STATION = "ZA-01"
@@ -46,9 +64,19 @@ PM10_OVER = Rule(
 PM25_OVER = replace(PM10_OVER, kind="air.pm25.over_limit", factor=PM25, limit=75)
 DEVICE_ALARM = replace(PM10_OVER, kind="air.device_alarm", class_code="06020", factor="", limit=0)
 RULES = Rules((PM10_OVER, PM25_OVER, DEVICE_ALARM), {})
+FORCE = InForce(Registry(rules=RULES))
 # The same at ten seconds: what is an hour there takes ten seconds here.
 PM10_IN_10_S = replace(PM10_OVER, period_s=10, wait_s=1.5, realtime_s=2.5)
 RULES_IN_10_S = Rules((PM10_IN_10_S, replace(PM10_IN_10_S, kind="air.pm25.over_limit", factor=PM25, limit=75)), {})
+
+
+NOBODY = Assigned(cell="", grid="", mark="unknown", also=(), role="centre", person="")
+
+
+def opens(rule: Rule, town: str, device: str, part: str, alert: str, now: int, seq: int) -> Ticket:
+    """A ticket of a device that nobody has registered."""
+    subject = Subject(device=device, vendor="", part=part, place=Place())
+    return tickets.opened(rule, town, subject, NOBODY, alert, now, seq)
 
 
 def value(
@@ -123,6 +151,114 @@ def alarm(
     )
 
 
+def camera(
+    name: str,
+    signal: str,
+    when: int,
+    *,
+    device: str = "ZA-CAM-1",
+    kind: str = "camera.smoke",
+    lon: float | None = None,
+    lat: float | None = None,
+    channel: str = "1",
+    region: str = "1",
+    occurred_at: int | None = None,
+    retransmitted: bool = False,
+    accuracy_m: float | None = None,
+    vendor: str = "maker",
+    town: str = TOWN,
+) -> CameraAlert:
+    """As a connector makes it of a camera's message, accepted at `when`; it happened then, unless `occurred_at` says otherwise."""
+    happened = when if occurred_at is None else occurred_at
+    event_at, time_mark = place_in_time(happened, when)
+    return CameraAlert(
+        id=name,
+        town=town,
+        device=device,
+        vendor=vendor,
+        kind=kind,
+        occurred_at=happened,
+        accepted_at=when,
+        event_at=event_at,
+        time_mark=time_mark,
+        lon=lon,
+        lat=lat,
+        datum="" if lon is None else "WGS84",
+        given_x=None,
+        given_y=None,
+        accuracy_m=accuracy_m,
+        signal=signal,
+        message_type="smokeDetection",
+        channel=channel,
+        channel_name="",
+        region=region,
+        target="",
+        description="",
+        temperature_c=None,
+        retransmitted=retransmitted,
+        raw_time="",
+        evidence=(),
+    )
+
+
+def patrol(
+    name: str,
+    when: int,
+    *,
+    signal: str = "begins",
+    spot_no: str = "",
+    lon: float | None = None,
+    lat: float | None = None,
+    given: tuple[float, float] | None = None,
+    datum: str = "WGS84",
+    geometry: str = "",
+    vendor: str = "surveyor",
+    image_after: str = "",
+    town: str = TOWN,
+) -> PatrolAlert:
+    """As a connector makes it of a patrol's message, accepted at `when`."""
+    return PatrolAlert(
+        id=name,
+        town=town,
+        device="",
+        vendor=vendor,
+        kind="patrol.illegal_building",
+        occurred_at=when - 30 * 24 * HOUR,
+        accepted_at=when,
+        event_at=when,
+        time_mark="too_old",
+        lon=lon,
+        lat=lat,
+        datum=datum,
+        given_x=given[0] if given else None,
+        given_y=given[1] if given else None,
+        accuracy_m=None,
+        signal=signal,
+        spot_no=spot_no,
+        event_no="",
+        origin="satellite",
+        building_type="",
+        building_class="other",
+        stage="",
+        area_m2=None,
+        stated_area_m2=None,
+        floors=None,
+        structure="",
+        address="",
+        description="",
+        image_before="",
+        image_after=image_after,
+        confidence=None,
+        farmland=None,
+        redline=None,
+        vendor_status="",
+        geometry=geometry,
+        given_geometry="",
+        photos=(),
+        evidence=(),
+    )
+
+
 def entries(town: Town) -> dict[str, dict[str, Entry]]:
     """All the town remembers, by kind and id."""
     return {kind: dict(town.all(kind)) for kind in KINDS}
@@ -131,8 +267,11 @@ def entries(town: Town) -> dict[str, dict[str, Entry]]:
 class OneTown:
     """A town and all that came out of it so far."""
 
-    def __init__(self, rules: Rules = RULES, code: str = TOWN, town: Town | None = None) -> None:
-        self.rules = rules
+    def __init__(
+        self, rules: Rules = RULES, code: str = TOWN, town: Town | None = None, *, registry: Registry | None = None
+    ) -> None:
+        """`registry`: what is in force, with its rules, instead of `rules` alone."""
+        self.force = InForce(registry or Registry(rules=rules))
         self.town = town or Town(code, {})
         self.outputs: list[Output] = []
         self._offset = 0
@@ -141,11 +280,12 @@ class OneTown:
 
     # ---- what is said to it
 
-    def hears(self, record: Reading | AirAlert, now: int | None = None) -> tuple[Output, ...]:
-        """A record; the broker has it at once when it was accepted, unless `now` says otherwise."""
-        topic = "readings" if isinstance(record, Reading) else "alerts.air"
+    def hears(self, record: Reading | Alert, now: int | None = None, *, handed: bool = False) -> tuple[Output, ...]:
+        """A record; the broker has it at once when it was accepted, unless `now` says otherwise. `handed`: by another town."""
+        [topic] = [name for name, carried in CARRIES.items() if isinstance(record, carried)]
         self._offset += 1
-        return self.takes(Input(record=record, topic=topic, partition=PARTITION, offset=self._offset), now=now)
+        event = Input(record=record, topic=topic, partition=PARTITION, offset=self._offset, handed=handed)
+        return self.takes(event, now=now)
 
     def waits(self, until: str | int, days: int = 0) -> tuple[Output, ...]:
         """Time passes."""
@@ -157,7 +297,7 @@ class OneTown:
             assert event.record is not None
             now = event.record.accepted_at
         old, before, asked = self.town, deepcopy(entries(self.town)), deepcopy(event)
-        new, outputs = decide(old, event, now, self.rules)
+        new, outputs = decide(old, event, now, self.force)
         assert (entries(old), event) == (before, asked), "the old town and the arguments are as they were"
         self._check(old, new, event, now, outputs)
         self.town = new
@@ -258,6 +398,29 @@ class OneTown:
         (decision,) = (each for each in self.hears(record) if isinstance(each, Decision) and each.origin == "record")
         return decision
 
+    def decides(self, record: Alert, now: int | None = None, *, handed: bool = False) -> Decision:
+        """An alert, and the one decision of it."""
+        outputs = self.hears(record, now, handed=handed)
+        (decision,) = (each for each in outputs if isinstance(each, Decision) and each.origin == "record")
+        return decision
+
+    def adopts(self, registry: Registry, now: int) -> tuple[Output, ...]:
+        """A new version of the registry."""
+        self.force = InForce(registry)
+        old, before = self.town, deepcopy(entries(self.town))
+        new, outputs = adopt(old, PARTITION, now, self.force)
+        assert entries(old) == before, "the old town is as it was"
+        assert not [each for each in outputs if isinstance(each, Decision)], "no alert led to it"
+        for ticket, step in zip(outputs[::2], outputs[1::2], strict=True):
+            assert isinstance(ticket, Ticket)
+            assert isinstance(step, TicketEvent)
+            self._versions[ticket.id] += 1
+            assert ticket.version == step.version == self._versions[ticket.id], "versions have no gaps"
+            assert (step.owner_role, step.owner, step.cell) == (ticket.owner_role, ticket.owner, ticket.cell)
+        self.town = new
+        self.outputs += outputs
+        return outputs
+
     # ---- what came of it
 
     @property
@@ -291,7 +454,7 @@ class OneTown:
         for decision in decisions:
             self._seq += 1
             assert decision.seq == self._seq, "seq has no gaps"
-            assert (decision.town, decision.now, decision.versions) == (new.code, clock, self.rules.versions)
+            assert (decision.town, decision.now, decision.versions) == (new.code, clock, self.force.versions)
             place = decision.topic, decision.partition, decision.offset
             of_time = ("", event.partition, -1)
             assert place == (event.topic, event.partition, event.offset) or (
@@ -300,7 +463,7 @@ class OneTown:
             assert decision.origin in ("record", "watch")
         assert new.clock.seq == self._seq
         told = [each for each in decisions if each.origin == "record"]
-        assert [each.id for each in told] == ([event.record.id] if isinstance(event.record, AirAlert) else [])
+        assert [each.id for each in told] == ([event.record.id] if isinstance(event.record, Alert) else [])
         assert sum(isinstance(each, Counted) for each in outputs) == isinstance(event.record, Reading)
         self._check_steps(new, clock, outputs)
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.core import memory, tickets
+from hub.core.cases import Case
 from hub.core.town import KINDS, Clock, Entry, Seen
 from hub.core.watch import Episode, Period, Sample
-from tests.hub.core.one_town import PM10, PM10_OVER, TOWN, at
+from tests.hub.core.one_town import PM10, PM10_OVER, TOWN, at, opens
 
 HOUR = Period(
     at("10:00"),
@@ -18,7 +19,7 @@ HOUR = Period(
     (Sample(at("10:00"), 60_000, 150.1), Sample(at("10:01"), 60_000, 1e-9)),
     (Sample(at("10:00:30"), 60_000, 0.1 + 0.2),),
 )
-OPEN = tickets.opened(PM10_OVER, TOWN, "站点|1", PM10, "an alert", at("11:00"), 7)
+OPEN = opens(PM10_OVER, TOWN, "站点|1", PM10, "an alert", at("11:00"), 7)
 CASES: list[tuple[str, Entry]] = [
     ("town", Clock()),
     ("town", Clock(at("10:00"), 12, at("11:10"), at("12:00"))),
@@ -27,6 +28,7 @@ CASES: list[tuple[str, Entry]] = [
     ("ticket", OPEN),
     ("ticket", tickets.cleared(tickets.updated(OPEN, at("12:00"), 8), at("13:00"), 9)),
     ("seen", Seen(at("10:00"), "站点|1", "")),
+    ("case", Case("xunjian", "WJ1", None, None, "GCJ02", 113.92, 34.69, "", at("10:00"), OPEN.id)),
 ]
 
 

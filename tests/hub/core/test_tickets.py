@@ -6,13 +6,13 @@ import pytest
 
 from hub.core import tickets
 from hub.core.events import Outcome, State, Ticket, TicketEvent
-from tests.hub.core.one_town import PM10, PM10_OVER, PM25, STATION, TOWN, at
+from tests.hub.core.one_town import PM10, PM10_OVER, PM25, STATION, TOWN, at, opens
 
 ALERT = "ZA-01/air.pm10.over_limit/a34002/20260601T100000Z"
 
 
 def opened() -> Ticket:
-    return tickets.opened(PM10_OVER, TOWN, STATION, PM10, ALERT, at("11:00"), 7)
+    return opens(PM10_OVER, TOWN, STATION, PM10, ALERT, at("11:00"), 7)
 
 
 def test_an_opened_ticket_says_what_where_and_since_when() -> None:
@@ -46,21 +46,21 @@ def test_its_id_begins_with_the_town_and_has_sixteen_hex_digits() -> None:
 
 
 def test_its_id_follows_from_what_opened_it_and_from_nothing_else() -> None:
-    other_limit = tickets.opened(replace(PM10_OVER, limit=1), TOWN, STATION, PM10, ALERT, at("11:00"), 9)
+    other_limit = opens(replace(PM10_OVER, limit=1), TOWN, STATION, PM10, ALERT, at("11:00"), 9)
     assert other_limit.id == opened().id
 
 
 def test_an_alert_whose_id_was_forgotten_is_another_ticket() -> None:
-    assert tickets.opened(PM10_OVER, TOWN, STATION, PM10, ALERT, at("12:00"), 7).id != opened().id
+    assert opens(PM10_OVER, TOWN, STATION, PM10, ALERT, at("12:00"), 7).id != opened().id
 
 
 def test_another_alert_device_factor_rule_or_town_is_another_ticket() -> None:
     others = [
-        tickets.opened(PM10_OVER, "330100002", STATION, PM10, ALERT, 0, 1),
-        tickets.opened(PM10_OVER, TOWN, "ZA-02", PM10, ALERT, 0, 1),
-        tickets.opened(PM10_OVER, TOWN, STATION, PM25, ALERT, 0, 1),
-        tickets.opened(PM10_OVER, TOWN, STATION, PM10, ALERT + "x", 0, 1),
-        tickets.opened(replace(PM10_OVER, kind="air.pm10.far_over_limit"), TOWN, STATION, PM10, ALERT, 0, 1),
+        opens(PM10_OVER, "330100002", STATION, PM10, ALERT, 0, 1),
+        opens(PM10_OVER, TOWN, "ZA-02", PM10, ALERT, 0, 1),
+        opens(PM10_OVER, TOWN, STATION, PM25, ALERT, 0, 1),
+        opens(PM10_OVER, TOWN, STATION, PM10, ALERT + "x", 0, 1),
+        opens(replace(PM10_OVER, kind="air.pm10.far_over_limit"), TOWN, STATION, PM10, ALERT, 0, 1),
         opened(),
     ]
     assert len({each.id for each in others}) == len(others)

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 
 from hub.core import watch
-from hub.core.events import Ticket
+from hub.core.events import Ticket, Version
+from hub.core.in_force import InForce
+from hub.core.registry import Registry
 from hub.core.rules import Rule, Rules
 from hub.core.town import Clock, Counted, Entry, Input, Town, decide, tick
 from hub.core.watch import Applied, Episode, Period, Sample
 from tests.hub.core.one_town import (
     DEVICE_ALARM,
+    FORCE,
     HOUR,
     MINUTE,
     PARTITION,
@@ -699,7 +702,7 @@ def test_the_young_of_one_device_do_not_push_out_those_of_another() -> None:
 
 def test_a_tick_without_effect_gives_the_very_same_town() -> None:
     town = Town(TOWN, {})
-    after, outputs = decide(town, tick(PARTITION), at("10:00"), RULES)
+    after, outputs = decide(town, tick(PARTITION), at("10:00"), FORCE)
     assert after is town
     assert outputs == ()
     assert town.clock == Clock()
@@ -709,8 +712,8 @@ def test_a_tick_without_effect_gives_the_very_same_town() -> None:
     busy.alarms("a1", "begins", "10:31")
     before = busy.town
     for now in (at("09:00"), at("10:31"), at("11:09:59"), 0, -1):
-        assert decide(before, tick(PARTITION), now, RULES) == (before, ())
-        assert decide(before, tick(PARTITION), now, RULES)[0] is before
+        assert decide(before, tick(PARTITION), now, FORCE) == (before, ())
+        assert decide(before, tick(PARTITION), now, FORCE)[0] is before
 
 
 def test_a_tick_with_an_effect_is_the_towns_time() -> None:
@@ -859,11 +862,11 @@ def test_what_a_town_did_not_change_it_shares_and_what_it_did_it_lists() -> None
     hours(town, 200)
     kept = town.town.settle()
     assert not kept.changes
-    after, _ = decide(kept, tick(PARTITION), at("23:00"), RULES)
+    after, _ = decide(kept, tick(PARTITION), at("23:00"), FORCE)
     assert after is kept
     one = reading(value(100), code="2061", occurred_at=at("11:00"), period_s=3600, accepted_at=at("12:00"))
     after, outputs = decide(
-        kept, Input(record=one, topic="readings", partition=PARTITION, offset=9), at("12:00"), RULES
+        kept, Input(record=one, topic="readings", partition=PARTITION, offset=9), at("12:00"), FORCE
     )
     assert [type(each) for each in outputs] == [Counted]
     assert set(after.changes) == {("town", ""), ("episode", "air.pm10.over_limit|a34002|ZA-01")}
@@ -884,11 +887,12 @@ def test_a_cleared_ticket_is_gone_from_the_entries() -> None:
 def test_decisions_name_the_rules_in_force() -> None:
     town = OneTown()
     town.hour("10:00", 200)
-    town.rules = Rules(RULES.all, {STATION: {PM10: 120.0}})
+    town.force = InForce(Registry(version=8, rules=Rules(RULES.all, {STATION: {PM10: 120.0}})))
     town.hour("11:00", 200)
     first, second = town.decisions
-    assert first.versions == RULES.versions
-    assert second.versions == town.rules.versions != first.versions
+    assert first.versions == (Version(name="registry", version="0"), *RULES.versions)
+    assert second.versions == (Version(name="registry", version="8"), *town.force.rules.versions)
+    assert second.versions[1] != first.versions[1]
 
 
 def test_what_is_due_together_takes_time_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -906,7 +910,7 @@ def test_what_is_due_together_takes_time_in_proportion(monkeypatch: pytest.Monke
     waiting = Episode(periods=(Period(hour, minutes=(Sample(hour, HOUR, 200.0),)),))
     episodes: dict[str, Entry] = {f"air.pm10.over_limit|{PM10}|ZA-{number:03}": waiting for number in range(100)}
     town = Town(TOWN, {"episode": episodes, "town": {"": Clock(now=hour, due=at("11:10"))}})
-    after, outputs = decide(town, tick(PARTITION), at("11:10"), RULES)
+    after, outputs = decide(town, tick(PARTITION), at("11:10"), FORCE)
     assert sum(isinstance(each, Ticket) for each in outputs) == 100
     assert after.clock.due is None
     assert asked < 5 * 100

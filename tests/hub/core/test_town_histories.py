@@ -8,12 +8,15 @@ import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from hub.core import memory
 from hub.core.events import AirAlert, Decision, Reading, Ticket, TicketEvent
+from hub.core.in_force import InForce
+from hub.core.registry import Registry
 from hub.core.rules import Rule, Rules
 from hub.core.times import place_in_time
 from hub.core.town import Counted, Entry, Input, Output, Town, decide, tick
@@ -89,10 +92,14 @@ class Happening:
         return Input(record=self.record, topic=topic, partition=PARTITION, offset=offset)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class History:
     rules: Rules
     happenings: tuple[Happening, ...]
+
+    @cached_property
+    def force(self) -> InForce:
+        return InForce(Registry(rules=self.rules))
 
     @property
     def inputs(self) -> list[tuple[str, int, Input]]:
@@ -322,9 +329,9 @@ def test_a_restart_at_every_prefix_changes_nothing(history: History, seed: int) 
     for _, now, given_in in history.inputs:
         just_now = restarted(never, order)
         assert entries(just_now) == entries(never)
-        never, expected = decide(never, given_in, now, history.rules)
+        never, expected = decide(never, given_in, now, history.force)
         for other in (just_now, always):
-            after, outputs = decide(other, given_in, now, history.rules)
+            after, outputs = decide(other, given_in, now, history.force)
             assert outputs == expected
             assert entries(after) == entries(never)
         always = restarted(after, order)
@@ -337,7 +344,7 @@ def test_a_changelog_rebuilds_the_town_at_every_prefix(history: History, data: s
     town = Town(TOWN, {})
     kept: dict[tuple[str, str], str | None] = {}
     for _, now, given_in in history.inputs:
-        town, _ = decide(town, given_in, now, history.rules)
+        town, _ = decide(town, given_in, now, history.force)
         if data.draw(st.integers(0, 2)) == 0:
             kept |= {key: memory.to_text(entry) if entry else None for key, entry in town.changes.items()}
             town = town.settle()
@@ -356,7 +363,7 @@ def test_no_split_into_batches_changes_anything(history: History, one: list[bool
         town = Town(TOWN, {})
         outputs: list[Output] = []
         for index, (_, now, given_in) in enumerate(history.inputs):
-            town, more = decide(town, given_in, now, history.rules)
+            town, more = decide(town, given_in, now, history.force)
             outputs += more
             if ends[index % len(ends)]:
                 town = town.settle()
@@ -378,12 +385,12 @@ def test_an_abort_leaves_the_town_as_it_was(history: History, size: int) -> None
             after = town
             outputs: list[Output] = []
             for _, now, given_in in batch:
-                after, more = decide(after, given_in, now, history.rules)
+                after, more = decide(after, given_in, now, history.force)
                 outputs += more
             tried.append((outputs, entries(after)))
             assert (entries(town), batch, history.rules) == (before, asked, rules)
         assert tried[0] == tried[1]
-        decide(town, batch[0][2], batch[0][1], history.rules)
+        decide(town, batch[0][2], batch[0][1], history.force)
         assert entries(town) == before
         town = after.settle()
 
@@ -400,7 +407,7 @@ def test_ticks_without_effect_can_be_left_out(history: History, often: int) -> N
         gap = max(0, now - last) // often
         ticks = [(last + index * gap, tick(PARTITION)) for index in range(1, often + 1)]
         for moment, happens in (*ticks, (now, given_in)):
-            after, more = decide(town, happens, moment, history.rules)
+            after, more = decide(town, happens, moment, history.force)
             if happens.record is None and after is town:
                 assert more == ()
                 continue
@@ -410,7 +417,7 @@ def test_ticks_without_effect_can_be_left_out(history: History, often: int) -> N
     again = Town(TOWN, {})
     replayed: list[Output] = []
     for moment, happens in journal:
-        again, more = decide(again, happens, moment, history.rules)
+        again, more = decide(again, happens, moment, history.force)
         replayed += more
     assert replayed == outputs
     assert entries(again) == entries(town)

@@ -1,0 +1,75 @@
+"""Whether a patrol's message is about a case that is known already, for as long as months. Pure; geometry by shapely (GEOS)."""
+
+import json
+from dataclasses import dataclass
+from math import cos, hypot, radians
+
+import shapely
+from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
+
+from hub.core.events import PatrolAlert
+from hub.core.grid import METRES_PER_DEGREE
+
+SAME_SHARE = 0.3
+SAME_POINT_M = 30.0
+SAME_POINT_MS = 30 * 24 * 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is remembered of a case: which vendor calls it what, where it lies, when it was last spoken of (ms UTC), its ticket.
+
+    `geometry`: GeoJSON polygon or empty, in WGS 84, or in `datum` where `lon` is None: then `given_x`, `given_y` hold the place.
+    """
+
+    vendor: str
+    spot_no: str
+    lon: float | None
+    lat: float | None
+    datum: str
+    given_x: float | None
+    given_y: float | None
+    geometry: str
+    last_at: int
+    ticket: str
+
+
+def same(case: Case, alert: PatrolAlert, now: int) -> bool:
+    """Whether the place says that it is the same case: polygons of which the common part is 30 % of both together, or points within 30 m and
+    30 days. Two numbers of one vendor are two cases. Places in different datums are not compared.
+    """
+    if case.spot_no and alert.spot_no and case.vendor == alert.vendor:
+        return False
+    here, there = _point(case), _point(alert)
+    if here is None or there is None or here[0] != there[0]:
+        return False
+    (_, x, y), (_, other_x, other_y) = here, there
+    east, north = (x - other_x) * METRES_PER_DEGREE * cos(radians(y)), (y - other_y) * METRES_PER_DEGREE
+    geometry = alert.geometry if alert.lon is not None else alert.given_geometry
+    polygons = _polygon(case.geometry), _polygon(geometry)
+    if polygons[0] is not None and polygons[1] is not None:
+        return _common_share(polygons[0], polygons[1]) >= SAME_SHARE
+    return hypot(east, north) <= SAME_POINT_M and now - case.last_at <= SAME_POINT_MS
+
+
+def _point(one: Case | PatrolAlert) -> tuple[str, float, float] | None:
+    if one.lon is not None and one.lat is not None:
+        return "WGS84", one.lon, one.lat
+    if one.given_x is not None and one.given_y is not None:
+        return one.datum, one.given_x, one.given_y
+    return None
+
+
+def _polygon(geometry: str) -> BaseGeometry | None:
+    if not geometry:
+        return None
+    polygon: BaseGeometry = shape(json.loads(geometry))
+    return polygon if polygon.area else None
+
+
+def _common_share(one: BaseGeometry, other: BaseGeometry) -> float:
+    """Intersection over union. Degrees do: both are stretched alike."""
+    if not shapely.box(*one.bounds).intersects(shapely.box(*other.bounds)):
+        return 0.0
+    return one.intersection(other).area / one.union(other).area

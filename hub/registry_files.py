@@ -1,0 +1,630 @@
+"""The files of a registry, as clerks edit them: map.geojson, roster.csv, devices.csv, vendors.toml, rules.toml. Read whole or refused, with all that is wrong.
+
+| file | what is in it |
+|---|---|
+| map.geojson | a FeatureCollection in WGS 84; each feature's `level` is town, village, cell, grid or site. town: `id` (9 digits), `name`; village (or community): `id` (12), `name`; cell: `id` (15), `grid`; grid (a duty grid, geometry null): `id`, `name`, `kind` base or special, `village`; site (a Point): `id`, `name`, `kind` enterprise or unit, `town` |
+| roster.csv | person, name, role (worker, head, second_head), area (a grid's id; for a second head a village's), from, to: days in Beijing time, both count, empty means open. A person may have several rows |
+| devices.csv | device, mn, vendor, feed, town, lon, lat, factor_units, and where wanted minute_period_s, limits, name, bearing_deg, distance_m, accuracy_m |
+| vendors.toml | `[[vendors]]` with id, name, feeds, datum, zone, trial, gcj02_inverse, per_s, and `[[vendors.keys]]` with id, sha256, from, to |
+| rules.toml | `[[rules]]`, as in the settings |
+
+A CSV may be UTF-8, with or without BOM, or GB 18030, and its separator a comma, semicolon or tab: what Excel writes. `factor_units` says in which unit
+a device really sends each factor, `a34004=ug/m3;a34002=mg/m3;a34001=ug/m3*10`: code, unit and, where the device is scaled wrongly, a factor to multiply
+with. `minute_period_s` is the period of its minute data (HJ 212, CN 2051), which the messages do not say. `limits` are the device's own,
+`a34002=120;a34004=60`, in the factor's canonical unit; the rules' limits count for the rest. Only devices.csv must be there.
+"""
+
+import csv
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter, ValidationError
+
+from hub.core import datum as datums
+from hub.core.registry import Area, Device, Grid, Person, Registry, Role, SentUnit, Site, Vendor, VendorKey
+from hub.core.rules import Rules
+from hub.lang import Text
+from hub.rulebook import rules_of
+from hub.settings import DEFAULT_RULES, RuleTables
+
+MAP, ROSTER, DEVICES, VENDORS, RULES = "map.geojson", "roster.csv", "devices.csv", "vendors.toml", "rules.toml"
+COLUMNS = ("device", "mn", "vendor", "feed", "town", "lon", "lat", "factor_units")
+MAY_FOLLOW = ("minute_period_s", "limits", "name", "bearing_deg", "distance_m", "accuracy_m")
+ROSTER_COLUMNS = ("person", "name", "role", "area", "from", "to")
+TOWN_DIGITS, VILLAGE_DIGITS, CELL_DIGITS = 9, 12, 15
+# What MinInterval may be (HJ 212-2017, table of the fields of CP): divisors of the hour from 1 to 30 minutes.
+MINUTE_PERIODS_S = tuple(60 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30))
+BEIJING = timezone(timedelta(hours=8))
+# A long id that Excel has made a number of: its last digits are gone.
+SPOILT = re.compile(r"\d(\.\d+)?[eE]\+\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a file, and where: an error refuses the version, a warning is told."""
+
+    level: Literal["error", "warning"]
+    file: str
+    line: int
+    said: Text
+
+    @property
+    def mark(self) -> str:
+        """Its level in a word."""
+        return str(Text("error:", "错误：") if self.level == "error" else Text("warning:", "警告："))
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.said}"
+
+
+class Findings(list[Finding]):
+    """Collected while files are read."""
+
+    def error(self, file: str, line: int, en: str, zh: str) -> None:
+        """One more that refuses the version."""
+        self.append(Finding("error", file, line, Text(en, zh)))
+
+    def warn(self, file: str, line: int, en: str, zh: str) -> None:
+        """One more that is only told."""
+        self.append(Finding("warning", file, line, Text(en, zh)))
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Those that refuse the version."""
+        return [one for one in self if one.level == "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What was read. `lines`: where each piece stands, by kind and id."""
+
+    registry: Registry
+    lines: Mapping[tuple[str, str], int]
+
+
+def read(folder: Path, findings: Findings) -> Files:
+    """What the files say, each by itself; what cannot be read is left out and told."""
+    reader = _Files(folder, findings)
+    return reader.read()
+
+
+class Wrong(Exception):
+    """A cell, a field or a feature is not as it must be; becomes a finding with its line."""
+
+    def __init__(self, en: str, zh: str) -> None:
+        super().__init__(en)
+        self.en, self.zh = en, zh
+
+
+class _Files:
+    def __init__(self, folder: Path, findings: Findings) -> None:
+        self._folder = folder
+        self._findings = findings
+        self._lines: dict[tuple[str, str], int] = {}
+
+    def read(self) -> Files:
+        devices = tuple(self._rows(DEVICES, COLUMNS, MAY_FOLLOW, "device", _device))
+        vendors = self._vendors()
+        if vendors is None:
+            # An installation that has devices only: whoever has a device is a vendor of its feed.
+            feeds: dict[str, set[str]] = {}
+            for device in devices:
+                feeds.setdefault(device.vendor, set()).add(device.feed)
+            vendors = tuple(Vendor(id=name, name=name, feeds=frozenset(some)) for name, some in sorted(feeds.items()))
+        areas = self._map()
+        limits = {device.id: device.limits for device in devices if device.limits}
+        registry = Registry(
+            towns=tuple(areas["town"]),
+            villages=tuple(areas["village"]),
+            grids=tuple(areas["grid"]),
+            cells=tuple(areas["cell"]),
+            sites=tuple(areas["site"]),
+            people=tuple(self._rows(ROSTER, ROSTER_COLUMNS, (), "person", _person)) if self._there(ROSTER) else (),
+            devices=devices,
+            vendors=vendors,
+            rules=Rules(self._rules(), limits),
+        )
+        return Files(registry, self._lines)
+
+    # ---- text
+
+    def _there(self, name: str) -> bool:
+        return (self._folder / name).exists()
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError as error:
+            self._findings.error(name, 0, f"cannot be read: {error.strerror}", f"无法读取：{error.strerror}")
+            return b""
+
+    def _text(self, name: str, *, also_gb: bool = False) -> str:
+        raw = self._bytes(name)
+        try:
+            return raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = raw[: error.start].count(b"\n") + 1
+        if also_gb:
+            try:
+                return raw.decode("gb18030")
+            except UnicodeDecodeError as error:
+                line = raw[: error.start].count(b"\n") + 1
+            self._findings.error(name, line, "is neither UTF-8 nor GB 18030", "既不是 UTF-8 也不是 GB 18030 编码")
+        else:
+            self._findings.error(name, line, "is not UTF-8", "不是 UTF-8 编码")
+        return ""
+
+    # ---- CSV
+
+    def _rows(
+        self,
+        name: str,
+        columns: Sequence[str],
+        may_follow: Sequence[str],
+        kind: str,
+        made: Callable[[Mapping[str, str]], Any],
+    ) -> Iterator[Any]:
+        known = len(self._findings)
+        text = self._text(name, also_gb=True)
+        if len(self._findings) > known:
+            return
+        first = text.partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        rows = csv.reader(text.splitlines(), delimiter=separator)
+        try:
+            named = tuple(cell.strip() for cell in next(rows, ()))
+            also = named[len(columns) :]
+            if (
+                named[: len(columns)] != tuple(columns)
+                or not set(also) <= set(may_follow)
+                or len(set(also)) < len(also)
+            ):
+                wanted, more = ",".join(columns), ",".join(may_follow)
+                en = f"the first line must be {wanted}" + (f", after which may follow {more}" if more else "")
+                zh = f"首行必须是 {wanted}" + (f"，其后可有 {more}" if more else "")
+                self._findings.error(name, 1, en, zh)
+                return
+            for row in rows:
+                if any(cell.strip() for cell in row):
+                    yield from self._row(name, rows.line_num, named, row, kind, made)
+        except csv.Error as error:
+            self._findings.error(name, rows.line_num, str(error), str(error))
+
+    def _row(
+        self, name: str, line: int, named: Sequence[str], row: Sequence[str], kind: str, made: Callable[..., Any]
+    ) -> Iterator[Any]:
+        cells = [cell.strip() for cell in row]
+        if len(cells) != len(named):
+            self._findings.error(name, line, f"{len(named)} columns are needed", f"需要 {len(named)} 列")
+            return
+        try:
+            one = made({column: _unspoilt(cell) for column, cell in zip(named, cells, strict=True)})
+        except Wrong as wrong:
+            self._findings.error(name, line, wrong.en, wrong.zh)
+            return
+        self._lines.setdefault((kind, key_of(kind, one)), line)
+        if self._lines[kind, key_of(kind, one)] != line:
+            self._twice(name, line, one.id)
+            return
+        yield one
+
+    def _twice(self, name: str, line: int, what: str) -> None:
+        self._findings.error(name, line, f"{what} stands there twice", f"{what} 出现两次")
+
+    # ---- TOML
+
+    def _toml(self, name: str) -> tuple[Mapping[str, Any], str] | None:
+        if not self._there(name):
+            return None
+        text = self._text(name)
+        try:
+            return tomllib.loads(text), text
+        except tomllib.TOMLDecodeError as error:
+            found = re.search(r"line (\d+)", str(error))
+            line = int(found[1]) if found else 0
+            self._findings.error(name, line, f"is not TOML: {error}", f"不是 TOML：{error}")
+            return {}, text
+
+    def _vendors(self) -> tuple[Vendor, ...] | None:
+        if (read := self._toml(VENDORS)) is None:
+            return None
+        content, text = read
+        vendors = []
+        lines = _lines_of(text, r"^\s*\[\[\s*vendors\s*\]\]")
+        for index, table in enumerate(content.get("vendors", ())):
+            line = lines[index] if index < len(lines) else 0
+            try:
+                vendor = _vendor(table)
+            except Wrong as wrong:
+                self._findings.error(VENDORS, line, wrong.en, wrong.zh)
+                continue
+            if ("vendor", vendor.id) in self._lines:
+                self._twice(VENDORS, line, vendor.id)
+                continue
+            self._lines["vendor", vendor.id] = line
+            vendors.append(vendor)
+        for key in content.keys() - {"vendors"}:
+            self._findings.error(VENDORS, 0, f"{key} is not known", f"没有 {key} 这一项")
+        return tuple(sorted(vendors, key=lambda one: one.id))
+
+    def _rules(self) -> tuple[Any, ...]:
+        if (read := self._toml(RULES)) is None:
+            return rules_of(DEFAULT_RULES)
+        content, text = read
+        lines = _lines_of(text, r"^\s*\[\[\s*rules\s*\]\]")
+        try:
+            tables = TypeAdapter(RuleTables).validate_python(content.get("rules", ()))
+        except ValidationError as error:
+            for fault in error.errors(include_input=False):
+                index = next((part for part in fault["loc"] if isinstance(part, int)), None)
+                line = lines[index] if index is not None and index < len(lines) else 0
+                where = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
+                said = f"{where}: {fault['msg']}" if where else fault["msg"]
+                self._findings.error(RULES, line, said, said)
+            return ()
+        for key in content.keys() - {"rules"}:
+            self._findings.error(RULES, 0, f"{key} is not known", f"没有 {key} 这一项")
+        for table, line in zip(tables, lines, strict=False):
+            self._lines["rule", table.kind] = line
+        return rules_of(tables)
+
+    # ---- GeoJSON
+
+    def _map(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {level: [] for level in _FEATURES}
+        if not self._there(MAP):
+            return found
+        text = self._text(MAP)
+        try:
+            content = json.loads(text or "{}")
+            features = content["features"] if text else []
+        except json.JSONDecodeError as error:
+            self._findings.error(MAP, error.lineno, f"is not JSON: {error.msg}", f"不是 JSON：{error.msg}")
+            return found
+        except (KeyError, TypeError):
+            features = None
+        if not isinstance(features, list):
+            self._findings.error(MAP, 1, "is not a FeatureCollection", "不是 FeatureCollection")
+            return found
+        if content.get("crs"):
+            self._findings.error(MAP, 1, "has a crs: a GeoJSON map is WGS 84", "含有 crs：GeoJSON 地图必须是 WGS 84")
+        lines = {
+            found[1]: text.count("\n", 0, found.start()) + 1 for found in re.finditer(r'"id"\s*:\s*"([^"]*)"', text)
+        }
+        for index, feature in enumerate(features):
+            own = feature.get("properties") if isinstance(feature, dict) else None
+            own = own if isinstance(own, dict) else {}
+            name, level = str(own.get("id", "")), str(own.get("level"))
+            line = lines.get(name, 0)
+            try:
+                one = _feature(index, level)(own, feature.get("geometry"))
+            except Wrong as wrong:
+                self._findings.error(MAP, line, wrong.en, wrong.zh)
+                continue
+            if (level, one.id) in self._lines:
+                self._twice(MAP, line, one.id)
+                continue
+            self._lines[level, one.id] = line
+            found[level].append(one)
+        return {level: sorted(some, key=lambda one: one.id) for level, some in found.items()}
+
+
+def key_of(kind: str, one: Any) -> str:
+    """What tells a piece of the registry from the others of its kind: its id, and for a duty the rest of it."""
+    if kind == "person":
+        return f"{one.id}|{one.role}|{one.area}|{'' if one.begins is None else one.begins}"
+    return str(one.kind if kind == "rule" else one.id)
+
+
+def _lines_of(text: str, pattern: str) -> list[int]:
+    return [number for number, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)]
+
+
+def _unspoilt(cell: str) -> str:
+    if SPOILT.fullmatch(cell):
+        raise Wrong(
+            f"{cell}: a spreadsheet has made a number of a code; format the column as text",
+            f"{cell}：电子表格把编码变成了数字，请把该列设为文本格式",
+        )
+    return cell
+
+
+# ---- features
+
+
+def _code(own: Mapping[str, Any], digits: int) -> str:
+    code = own.get("id")
+    if not isinstance(code, str) or len(code) != digits or not (code.isascii() and code.isdecimal()):
+        raise Wrong(f"id {code!r} is not {digits} digits", f"id {code!r} 不是 {digits} 位数字")
+    return code
+
+
+def _said(own: Mapping[str, Any], key: str, *, may_lack: bool = False) -> str:
+    text = own.get(key, "")
+    if not isinstance(text, str) or not (text.strip() or may_lack):
+        raise Wrong(f"{own.get('id')}: {key} is empty", f"{own.get('id')}：{key} 为空")
+    return text.strip()
+
+
+def _polygon(own: Mapping[str, Any], geometry: Any) -> str:
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if kind not in ("Polygon", "MultiPolygon"):
+        raise Wrong(
+            f"{own.get('id')}: has no Polygon or MultiPolygon", f"{own.get('id')}：没有 Polygon 或 MultiPolygon"
+        )
+    return json.dumps({"type": kind, "coordinates": geometry.get("coordinates")}, separators=(",", ":"))
+
+
+def _town(own: Mapping[str, Any], geometry: Any) -> Area:
+    return Area(
+        id=_code(own, TOWN_DIGITS), name=_said(own, "name"), parent="", grid="", geometry=_polygon(own, geometry)
+    )
+
+
+def _village(own: Mapping[str, Any], geometry: Any) -> Area:
+    code = _code(own, VILLAGE_DIGITS)
+    name = _said(own, "name")
+    return Area(id=code, name=name, parent=code[:TOWN_DIGITS], grid="", geometry=_polygon(own, geometry))
+
+
+def _cell(own: Mapping[str, Any], geometry: Any) -> Area:
+    code = _code(own, CELL_DIGITS)
+    return Area(
+        id=code,
+        name=_said(own, "name", may_lack=True),
+        parent=code[:VILLAGE_DIGITS],
+        grid=_said(own, "grid"),
+        geometry=_polygon(own, geometry),
+    )
+
+
+def _grid(own: Mapping[str, Any], geometry: Any) -> Grid:
+    if geometry is not None:
+        raise Wrong(
+            f"{own.get('id')}: a grid has no geometry of its own, but that of the cells that name it",
+            f"{own.get('id')}：责任网格没有自己的几何图形，由引用它的单元网格组成",
+        )
+    if own.get("kind") not in ("base", "special"):
+        raise Wrong(
+            f"{own.get('id')}: kind is neither base nor special", f"{own.get('id')}：kind 必须是 base 或 special"
+        )
+    return Grid(id=_said(own, "id"), name=_said(own, "name"), kind=own["kind"], village=_said(own, "village"))
+
+
+def _site(own: Mapping[str, Any], geometry: Any) -> Site:
+    if own.get("kind") not in ("enterprise", "unit"):
+        raise Wrong(
+            f"{own.get('id')}: kind is neither enterprise nor unit", f"{own.get('id')}：kind 必须是 enterprise 或 unit"
+        )
+    try:
+        assert geometry["type"] == "Point"
+        lon, lat = map(float, geometry["coordinates"][:2])
+    except (AssertionError, KeyError, TypeError, ValueError):
+        raise Wrong(f"{own.get('id')}: is no Point", f"{own.get('id')}：不是 Point") from None
+    return Site(
+        id=_said(own, "id"), name=_said(own, "name"), kind=own["kind"], town=_said(own, "town"), lon=lon, lat=lat
+    )
+
+
+_FEATURES: Mapping[str, Callable[[Mapping[str, Any], Any], Any]] = {
+    "town": _town,
+    "village": _village,
+    "grid": _grid,
+    "cell": _cell,
+    "site": _site,
+}
+
+
+def _feature(index: int, level: str) -> Callable[[Mapping[str, Any], Any], Any]:
+    if level not in _FEATURES:
+        levels = ", ".join(_FEATURES)
+        raise Wrong(
+            f"feature {index + 1}: level {level!r} is none of {levels}",
+            f"第 {index + 1} 个要素：level {level!r} 不在 {levels} 之中",
+        )
+    return _FEATURES[level]
+
+
+# ---- vendors
+
+_VENDOR_KEYS = {"id", "name", "feeds", "datum", "zone", "trial", "gcj02_inverse", "per_s", "keys"}
+
+
+def _vendor(table: Mapping[str, Any]) -> Vendor:
+    name = table.get("id")
+    if not isinstance(name, str) or not name:
+        raise Wrong("a vendor has no id", "有厂商没有 id")
+    if unknown := table.keys() - _VENDOR_KEYS:
+        raise Wrong(f"{name}: {min(unknown)} is not known", f"{name}：没有 {min(unknown)} 这一项")
+    feeds = table.get("feeds")
+    if not isinstance(feeds, list) or not all(isinstance(feed, str) for feed in feeds):
+        raise Wrong(f"{name}: feeds is not a list of names", f"{name}：feeds 不是名称列表")
+    datum = datums.named(str(table.get("datum", datums.WGS84)))
+    if datum is None:
+        raise Wrong(
+            f"{name}: datum is none of WGS84, CGCS2000, GCJ02, BD09, EPSG:4513 to EPSG:4554",
+            f"{name}：datum 必须是 WGS84、CGCS2000、GCJ02、BD09 或 EPSG:4513 至 EPSG:4554",
+        )
+    zone = table.get("zone", "Asia/Shanghai")
+    try:
+        ZoneInfo(str(zone))
+    except (ValueError, OSError):
+        raise Wrong(f"{name}: {zone!r} is not a time zone", f"{name}：{zone!r} 不是时区") from None
+    per_s = table.get("per_s", 50)
+    if isinstance(per_s, bool) or not isinstance(per_s, int | float) or not 0 < per_s < float("inf"):
+        raise Wrong(f"{name}: per_s is not a number above zero", f"{name}：per_s 必须是大于零的数")
+    for flag in ("trial", "gcj02_inverse"):
+        if not isinstance(table.get(flag, False), bool):
+            raise Wrong(f"{name}: {flag} is neither true nor false", f"{name}：{flag} 必须是 true 或 false")
+    return Vendor(
+        id=name,
+        name=str(table.get("name", name)),
+        feeds=frozenset(feeds),
+        datum=datum,
+        zone=str(zone),
+        trial=table.get("trial", False),
+        gcj02_inverse=table.get("gcj02_inverse", False),
+        per_s=float(per_s),
+        keys=tuple(_key(name, key) for key in table.get("keys", ())),
+    )
+
+
+def _key(vendor: str, table: Mapping[str, Any]) -> VendorKey:
+    name, digest = table.get("id"), table.get("sha256")
+    if not isinstance(name, str) or not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise Wrong(
+            f"{vendor}: a key needs an id and the SHA-256 of the key, 64 hexadecimal digits",
+            f"{vendor}：密钥需要 id 和密钥的 SHA-256（64 位十六进制数）",
+        )
+    moments = []
+    for key in ("from", "to"):
+        moment = table.get(key)
+        if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
+            raise Wrong(
+                f"{vendor}, key {name}: {key} is not a date and time with offset",
+                f"{vendor}，密钥 {name}：{key} 不是带时区的日期时间",
+            )
+        moments.append(None if moment is None else int(moment.timestamp() * 1000))
+    return VendorKey(id=name, sha256=digest, begins=moments[0], ends=moments[1])
+
+
+# ---- rows
+
+
+def _person(cell: Mapping[str, str]) -> Person:
+    for column in ("person", "name", "role", "area"):
+        if not cell[column]:
+            raise Wrong(f"{column} is empty", f"{column} 为空")
+    if cell["role"] not in set(Role):
+        roles = ", ".join(Role)
+        raise Wrong(f"role {cell['role']!r} is none of {roles}", f"role {cell['role']!r} 不在 {roles} 之中")
+    begins, ends = _day(cell["from"], "from"), _day(cell["to"], "to")
+    if begins is not None and ends is not None and ends < begins:
+        raise Wrong("to lies before from", "to 早于 from")
+    return Person(
+        id=cell["person"],
+        name=cell["name"],
+        role=Role(cell["role"]),
+        area=cell["area"],
+        begins=None if begins is None else int(begins.timestamp() * 1000),
+        ends=None if ends is None else int((ends + timedelta(days=1)).timestamp() * 1000),
+    )
+
+
+def _day(text: str, column: str) -> datetime | None:
+    """The beginning of a day in Beijing; spreadsheets write 2026/3/1 as well."""
+    if not text:
+        return None
+    try:
+        year, month, day = map(int, re.split(r"[-/.]", text))
+        return datetime(year, month, day, tzinfo=BEIJING)
+    except ValueError:
+        raise Wrong(
+            f"{column} {text!r} is not a day like 2026-03-01", f"{column} {text!r} 不是 2026-03-01 这样的日期"
+        ) from None
+
+
+def _device(cell: Mapping[str, str]) -> Device:
+    for column in ("device", "mn", "vendor", "feed", "town"):
+        if not cell[column]:
+            raise Wrong(f"{column} is empty", f"{column} 为空")
+    town = cell["town"]
+    if len(town) != TOWN_DIGITS or not (town.isascii() and town.isdecimal()):
+        raise Wrong(f"town {town!r} is not a 9-digit code (GB/T 10114)", f"town {town!r} 不是 9 位代码（GB/T 10114）")
+    lon, lat = _number(cell["lon"], "lon", -180, 180), _number(cell["lat"], "lat", -90, 90)
+    if (lon is None) != (lat is None):
+        raise Wrong("lon and lat belong together", "lon 与 lat 必须同时给出")
+    bearing = _number(cell.get("bearing_deg", ""), "bearing_deg", 0, 360)
+    distance = _number(cell.get("distance_m", ""), "distance_m", 0, 50_000)
+    if (bearing is None) != (distance is None) or (bearing is not None and lon is None):
+        raise Wrong(
+            "bearing_deg, distance_m and the place belong together", "bearing_deg、distance_m 与坐标必须同时给出"
+        )
+    return Device(
+        id=cell["device"],
+        mn=cell["mn"],
+        vendor=cell["vendor"],
+        feed=cell["feed"],
+        town=town,
+        name=cell.get("name", ""),
+        lon=lon,
+        lat=lat,
+        units=_units(cell["factor_units"]),
+        minute_period_s=_period(cell.get("minute_period_s", "")),
+        limits=_limits(cell.get("limits", "")),
+        bearing_deg=bearing,
+        distance_m=distance,
+        accuracy_m=_number(cell.get("accuracy_m", ""), "accuracy_m", 0, 50_000),
+    )
+
+
+def _number(text: str, column: str, least: float, most: float) -> float | None:
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        raise Wrong(f"{column}: {text!r} is not a number", f"{column}：{text!r} 不是数字") from None
+    if not least <= number <= most:
+        raise Wrong(f"{column}: {text} lies outside {least} to {most}", f"{column}：{text} 超出 {least} 至 {most}")
+    return number
+
+
+def _period(text: str) -> int | None:
+    if not text:
+        return None
+    if text not in map(str, MINUTE_PERIODS_S):
+        allowed = ", ".join(map(str, MINUTE_PERIODS_S))
+        raise Wrong(f"minute_period_s: {text!r} is none of {allowed}", f"minute_period_s：{text!r} 不在 {allowed} 之中")
+    return int(text)
+
+
+def _units(text: str) -> Mapping[str, SentUnit]:
+    units: dict[str, SentUnit] = {}
+    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
+        code, equals, sent = (part.strip() for part in piece.partition("="))
+        unit, star, scale = (part.strip() for part in sent.partition("*"))
+        if not (code and equals and unit):
+            raise Wrong(
+                f"factor_units: {piece!r} is not CODE=UNIT or CODE=UNIT*SCALE",
+                f"factor_units：{piece!r} 不是 CODE=UNIT 或 CODE=UNIT*SCALE",
+            )
+        try:
+            multiplier = Decimal(scale) if star else Decimal(1)
+        except InvalidOperation:
+            raise Wrong(
+                f"factor_units: the scale of {piece!r} is not a number", f"factor_units：{piece!r} 的倍率不是数字"
+            ) from None
+        if not multiplier.is_finite() or multiplier <= 0:
+            raise Wrong(
+                f"factor_units: the scale of {piece!r} must be above zero", f"factor_units：{piece!r} 的倍率必须大于零"
+            )
+        if code in units:
+            raise Wrong(f"factor_units: {code} stands there twice", f"factor_units：{code} 出现两次")
+        units[code] = SentUnit(unit, multiplier)
+    return units
+
+
+def _limits(text: str) -> Mapping[str, float]:
+    limits: dict[str, float] = {}
+    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
+        code, _, number = (part.strip() for part in piece.partition("="))
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = 0.0
+        if not code or not 0 < limit < float("inf"):
+            raise Wrong(f"limits: {piece!r} is not CODE=NUMBER above zero", f"limits：{piece!r} 不是 CODE=大于零的数")
+        if code in limits:
+            raise Wrong(f"limits: {code} stands there twice", f"limits：{code} 出现两次")
+        limits[code] = limit
+    return limits

@@ -1,0 +1,275 @@
+"""A town that has a map and a roster: cameras and patrols, whose work it is, what another town must do, what a new version moves."""
+
+from dataclasses import replace
+
+import pytest
+
+from hub.core.events import Decision, Outcome, TicketEvent
+from hub.core.registry import Area, Device, Grid, Person, Registry, Role, Vendor
+from hub.core.rules import Rule, Rules
+from hub.core.town import CASE_MS, DAY_MS, HandOver
+from tests.hub.core.one_town import HOUR, MINUTE, PM10_OVER, SECOND, STATION, TOWN, OneTown, at, camera, patrol
+
+EAST = "330100002"
+SMOKE = replace(PM10_OVER, kind="camera.smoke", class_code="06020", factor="", limit=0, quiet_s=60, urgency="urgent")
+BUILDING = replace(PM10_OVER, kind="patrol.illegal_building", class_code="06001", factor="", limit=0)
+VILLAGE = f"{TOWN}001"
+
+
+def square(west: float, south: float, side: float = 0.01) -> str:
+    """A square of so many degrees, GeoJSON."""
+    east, north = west + side, south + side
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return f'{{"type":"Polygon","coordinates":[{ring}]}}'
+
+
+def registry(*people: Person, version: int = 1, rules: tuple[Rule, ...] = (SMOKE, BUILDING, PM10_OVER)) -> Registry:
+    """A town of two cells side by side, each its own duty grid, and a town east of it."""
+    cells = (
+        Area(id=f"{VILLAGE}001", name="", parent=VILLAGE, grid="G1", geometry=square(113.90, 34.70)),
+        Area(id=f"{VILLAGE}002", name="", parent=VILLAGE, grid="G2", geometry=square(113.91, 34.70)),
+    )
+    both = '{"type":"Polygon","coordinates":[[[113.9,34.7],[113.92,34.7],[113.92,34.71],[113.9,34.71],[113.9,34.7]]]}'
+    return Registry(
+        version=version,
+        towns=(
+            Area(id=TOWN, name="town", parent="", grid="", geometry=both),
+            Area(id=EAST, name="east", parent="", grid="", geometry=square(113.92, 34.70)),
+        ),
+        villages=(Area(id=VILLAGE, name="village", parent=TOWN, grid="", geometry=both),),
+        grids=(
+            Grid(id="G1", name="", kind="base", village=VILLAGE),
+            Grid(id="G2", name="", kind="base", village=VILLAGE),
+        ),
+        cells=cells,
+        people=people,
+        devices=(Device(id=STATION, mn="1", vendor="maker", feed="air", town=TOWN, lon=113.905, lat=34.705),),
+        vendors=(
+            Vendor(id="maker", name="maker", feeds=frozenset({"camera"})),
+            Vendor(id="newcomer", name="newcomer", feeds=frozenset({"camera"}), trial=True),
+        ),
+        rules=Rules(rules, {}),
+    )
+
+
+def duty(person: str, role: Role, area: str) -> Person:
+    return Person(id=person, name=person, role=role, area=area)
+
+
+WANG = duty("wang", Role.WORKER, "G1")
+LI = duty("li", Role.WORKER, "G2")
+HEAD = duty("zhao", Role.HEAD, "G1")
+
+
+@pytest.fixture
+def town() -> OneTown:
+    return OneTown(registry=registry(WANG, LI, HEAD))
+
+
+# ---- whose
+
+
+def test_a_camera_that_sees_smoke_is_a_ticket_of_the_worker_of_its_cell(town: OneTown) -> None:
+    decision = town.decides(camera("c1", "begins", at("10:00"), lon=113.905, lat=34.705))
+    [ticket] = town.opened
+    assert (decision.outcome, decision.ticket_id) == (Outcome.OPENED, ticket.id)
+    assert (ticket.cell, ticket.grid, ticket.place_mark) == (f"{VILLAGE}001", "G1", "inside")
+    assert (ticket.owner_role, ticket.owner) == ("worker", "wang")
+    assert (ticket.lon, ticket.lat, ticket.datum, ticket.urgency) == (113.905, 34.705, "WGS84", "urgent")
+    assert (ticket.class_code, ticket.vendor, ticket.device) == ("06020", "maker", "ZA-CAM-1")
+
+
+def test_a_station_over_its_limit_belongs_where_it_stands(town: OneTown) -> None:
+    town.hour("10:00", 200)
+    assert [(each.owner, each.cell) for each in town.opened] == [("wang", f"{VILLAGE}001")]
+
+
+@pytest.mark.parametrize(
+    ("people", "owner"),
+    [
+        ((WANG, HEAD), ("worker", "wang")),
+        ((HEAD, duty("sun", Role.SECOND_HEAD, VILLAGE)), ("head", "zhao")),
+        ((duty("sun", Role.SECOND_HEAD, VILLAGE), LI), ("second_head", "sun")),
+        ((LI,), ("centre", "")),
+        ((), ("centre", "")),
+    ],
+)
+def test_a_ticket_never_belongs_to_nobody(people: tuple[Person, ...], owner: tuple[str, str]) -> None:
+    town = OneTown(registry=registry(*people))
+    town.decides(camera("c1", "begins", at("10:00"), lon=113.905, lat=34.705))
+    assert [(each.owner_role, each.owner) for each in town.opened] == [owner]
+
+
+def test_a_place_on_a_border_is_the_smaller_cells_and_the_decision_says_so(town: OneTown) -> None:
+    decision = town.decides(camera("c1", "begins", at("10:00"), lon=113.91, lat=34.705))
+    assert [(each.cell, each.place_mark) for each in town.opened] == [(f"{VILLAGE}001", "border")]
+    assert "place border" in decision.reasons
+
+
+def test_a_place_in_no_cell_and_no_place_at_all_are_the_centres(town: OneTown) -> None:
+    town.decides(camera("c1", "begins", at("10:00"), lon=113.905, lat=34.72))
+    town.decides(camera("c2", "begins", at("10:00"), device="ZA-CAM-2"))
+    marks = [(each.owner_role, each.cell, each.place_mark) for each in town.opened]
+    assert marks == [("centre", "", "none"), ("centre", "", "unknown")]
+
+
+def test_an_uncertain_place_names_the_other_grid(town: OneTown) -> None:
+    decision = town.decides(camera("c1", "begins", at("10:00"), lon=113.9095, lat=34.705, accuracy_m=200))
+    assert [(each.owner, each.place_mark) for each in town.opened] == [("wang", "uncertain")]
+    assert "also G2" in decision.reasons
+
+
+# ---- running alarms of cameras
+
+
+def test_what_goes_on_is_one_ticket_and_its_end_clears_it(town: OneTown) -> None:
+    outcomes = [
+        town.decides(camera(f"c{index}", signal, at("10:00") + index * 10 * SECOND)).outcome
+        for index, signal in enumerate(("begins", "begins", "goes_on", "ends", "ends"))
+    ]
+    assert outcomes == ["opened", "updated", "updated", "cleared", "expired"]
+    assert town.steps == ["opened", "updated", "updated", "cleared"]
+
+
+def test_another_channel_region_or_camera_is_another_alarm(town: OneTown) -> None:
+    for index, differs in enumerate(({}, {"channel": "2"}, {"region": "2"}, {"device": "ZA-CAM-2"})):
+        town.decides(camera(f"c{index}", "begins", at("10:00"), **differs))  # type: ignore[arg-type]
+    assert len({each.id for each in town.opened}) == 4
+
+
+def test_an_alarm_of_which_nothing_is_heard_has_ended(town: OneTown) -> None:
+    town.decides(camera("c1", "begins", at("10:00")))
+    town.decides(camera("c2", "begins", at("10:00:50")))
+    assert town.waits("10:01:49") == ()
+    town.waits("10:01:50")
+    assert town.steps == ["opened", "updated", "cleared"]
+    last = town.decisions[-1]
+    assert (last.outcome, last.origin, last.reasons) == ("cleared", "watch", ("nothing heard for 60 s",))
+    assert town.decides(camera("c3", "begins", at("10:05"))).outcome == "opened"
+
+
+def test_a_camera_whose_clock_is_days_behind_is_believed_unless_it_says_itself_that_it_is_old(town: OneTown) -> None:
+    old = at("10:00") - 72 * HOUR
+    assert town.decides(camera("c1", "begins", at("10:00"), occurred_at=old)).outcome == "opened"
+    again = camera("c2", "begins", at("10:00"), occurred_at=old, retransmitted=True, device="ZA-CAM-2")
+    assert town.decides(again).outcome == "late"
+
+
+def test_a_vendor_on_trial_opens_nothing_and_reads_what_would_be(town: OneTown) -> None:
+    decision = town.decides(camera("c1", "begins", at("10:00"), vendor="newcomer"))
+    assert (decision.outcome, decision.ticket_id, decision.rule) == ("trial", "", "camera.smoke")
+    assert decision.reasons == ("signal begins", "class 06020, urgent")
+    assert not town.tickets
+    assert town.decides(camera("c1", "begins", at("10:00"), vendor="newcomer")).outcome == "repeated"
+
+
+# ---- cases of patrols
+
+
+def test_a_case_is_known_by_the_vendors_number_for_months(town: OneTown) -> None:
+    outcomes = [
+        town.decides(patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.705)).outcome,
+        town.decides(patrol("p2", at("10:00", 90), spot_no="S1", lon=113.905, lat=34.705)).outcome,
+        town.decides(patrol("p3", at("10:00", 180), spot_no="S1", signal="ends")).outcome,
+        town.decides(patrol("p4", at("11:00", 180), spot_no="S1", signal="ends")).outcome,
+    ]
+    assert outcomes == ["opened", "updated", "cleared", "expired"]
+    assert {each.case_no for each in town.tickets} == {"S1"}
+
+
+def test_another_vendors_point_within_30_metres_and_days_is_the_same_case(town: OneTown) -> None:
+    town.decides(patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.705))
+    near = town.decides(patrol("p2", at("10:00", 20), vendor="drones", spot_no="D7", lon=113.9052, lat=34.705))
+    assert (near.outcome, near.reasons[1]) == ("updated", "case surveyor/S1")
+    far = town.decides(patrol("p3", at("10:00", 20), vendor="drones", spot_no="D8", lon=113.9058, lat=34.705))
+    assert far.outcome == "opened"
+    # From now on its own number is known too, wherever the place.
+    assert (
+        town.decides(patrol("p4", at("10:00", 60), vendor="drones", spot_no="D7", lon=113.908, lat=34.705)).outcome
+        == "updated"
+    )
+
+
+def test_what_one_vendor_takes_back_another_still_stands_by(town: OneTown) -> None:
+    town.decides(patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.705))
+    ends = patrol("p2", at("11:00"), vendor="drones", spot_no="D7", signal="ends", lon=113.905, lat=34.705)
+    assert town.decides(ends).outcome == "expired"
+
+
+def test_a_case_is_forgotten_when_nobody_speaks_of_it_and_nothing_is_open(town: OneTown) -> None:
+    town.decides(patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.705))
+    town.waits(at("10:00") + CASE_MS + 2 * DAY_MS)
+    assert [name for name, _ in town.town.all("case")] == ["surveyor|S1"], "its ticket is open"
+    now = town.town.clock.now
+    town.decides(patrol("p2", now, spot_no="S1", signal="ends"))
+    town.waits(now + CASE_MS)
+    assert not list(town.town.all("case"))
+
+
+# ---- another town
+
+
+def test_what_lies_in_another_town_is_handed_over_once(town: OneTown) -> None:
+    alert = patrol("p1", at("10:00"), spot_no="S1", lon=113.925, lat=34.705)
+    outputs = town.hears(alert)
+    assert HandOver(EAST) in outputs
+    [decision] = [each for each in outputs if isinstance(each, Decision)]
+    assert (decision.outcome, decision.reasons, decision.ticket_id) == ("handed-over", (f"town {EAST}",), "")
+    assert town.decides(alert, at("10:01")).outcome == "repeated"
+    there = OneTown(registry=registry(), code=EAST)
+    assert there.decides(alert, handed=True).outcome == "opened"
+    # Where the maps differ, it stays: there is no second hop.
+    here = OneTown(registry=registry())
+    assert here.decides(alert, handed=True).outcome == "opened"
+
+
+# ---- a new version of the registry
+
+
+def test_only_tickets_whose_owner_changes_move_with_a_step_that_names_the_version(town: OneTown) -> None:
+    town.decides(camera("c1", "begins", at("10:00"), lon=113.905, lat=34.705))
+    town.decides(camera("c2", "begins", at("10:00"), lon=113.915, lat=34.705, device="ZA-CAM-2"))
+    first, second = town.opened
+    town.adopts(registry(HEAD, LI, version=2), at("10:00:30"))
+    [moved] = [each for each in town.tickets if each.version == 2]
+    assert (moved.id, moved.owner_role, moved.owner, moved.decision_seq) == (
+        first.id,
+        "head",
+        "zhao",
+        first.decision_seq,
+    )
+    assert [
+        (each.step, each.reason) for each in town.outputs if isinstance(each, TicketEvent) and each.version == 2
+    ] == [("reassigned", "registry 2")]
+    assert town.adopts(registry(HEAD, LI, version=3), at("10:00:31")) == ()
+    # And it goes on as the ticket that it was.
+    assert (
+        town.decides(camera("c3", "ends", at("10:00:40"), lon=113.915, lat=34.705, device="ZA-CAM-2")).ticket_id
+        == second.id
+    )
+
+
+def test_a_town_that_nothing_changes_in_is_the_very_same(town: OneTown) -> None:
+    town.decides(camera("c1", "begins", at("10:00"), lon=113.905, lat=34.705))
+    before = town.town
+    town.adopts(registry(WANG, LI, HEAD, version=2), at("10:00:30"))
+    assert town.town is before
+
+
+def test_a_rule_that_is_gone_judges_no_more_and_its_ticket_stays_for_people(town: OneTown) -> None:
+    town.hour("10:00", 200)
+    town.minutes("11:00", 30, 10)
+    town.adopts(registry(WANG, version=2, rules=(SMOKE,)), at("11:40"))
+    town.waits("23:00")
+    assert town.steps == ["opened"]
+    assert town.town.clock.due is None
+    assert [each.version for each in town.tickets] == [1]
+
+
+def test_a_shorter_quiet_time_counts_at_once(town: OneTown) -> None:
+    town.decides(camera("c1", "begins", at("10:00"), lon=113.905, lat=34.705))
+    quick = registry(WANG, LI, HEAD, version=2, rules=(replace(SMOKE, quiet_s=5),))
+    town.adopts(quick, at("10:00:01"))
+    town.waits(at("10:00:05"))
+    assert town.steps == ["opened", "cleared"]
+    assert MINUTE > 5 * SECOND
