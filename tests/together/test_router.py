@@ -21,6 +21,7 @@ from hub.core import memory
 from hub.core.events import (
     AirAlert,
     AlarmValue,
+    Alert,
     DeadLetter,
     Decision,
     HandedOver,
@@ -31,16 +32,21 @@ from hub.core.events import (
     Signal,
     State,
     Ticket,
+    TicketEvent,
     Value,
 )
 from hub.core.town import Clock
 from hub.core.watch import Episode
-from hub.partition import INPUTS, key_of
+from hub.partition import CARRIES, INPUTS, key_of
+from hub.replay import replay
 from hub.settings import KafkaSettings, Settings
 from hub.transactions import partition_of
 from hub.wire import Record, Wire
-from tests.brokers import Broker, RouterProcess, RouterThread, committed, emptied, until
+from tests.brokers import Broker, RouterProcess, RouterThread, committed, emptied, register, until
 from tests.doubles import CuttableProxy
+from tests.hub.core.one_town import TOWN as PLACED
+from tests.hub.core.one_town import camera, patrol
+from tests.hub.core.small_map import BUILDING, EAST, HEAD, LI, SMOKE, WANG, registry
 
 pytestmark = pytest.mark.kafka
 
@@ -119,11 +125,12 @@ class Senders:
         self._producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, **settings)
         self.places: list[Any] = []
 
-    def send(self, topic: str, key: str, value: bytes) -> None:
-        self.places.append(self._producer.send(topic, value, key.encode()))
+    def send(self, topic: str, key: str, value: bytes, partition: int | None = None) -> None:
+        self.places.append(self._producer.send(topic, value, key.encode(), partition=partition))
 
-    def alert(self, alert: AirAlert) -> None:
-        self.send("alerts.air", alert.town, WIRE.encode(alert))
+    def alert(self, alert: Alert) -> None:
+        [topic] = [name for name, carried in CARRIES.items() if isinstance(alert, carried)]
+        self.send(topic, alert.town, WIRE.encode(alert))
 
     def close(self) -> list[str]:
         """All are there: topic/partition/offset of each."""
@@ -319,7 +326,7 @@ def test_what_was_handed_over_to_a_wrong_partition_is_not_handed_on(empty: str, 
     )
     wrong = next(town for town in TOWNS if HOME(town) != HOME(TOWN))
     senders = Senders(empty)
-    senders.send("handed-over", wrong, WIRE.encode(envelope))
+    senders.send("handed-over", TOWN, WIRE.encode(envelope), HOME(wrong))
     [place] = senders.close()
     senders = Senders(empty)
     senders.alert(alarm("station-2", wrong))
@@ -330,6 +337,49 @@ def test_what_was_handed_over_to_a_wrong_partition_is_not_handed_on(empty: str, 
     assert [one.id for one in found if one.outcome == Outcome.OPENED] == ["station-2/2072/1"]
     assert router.stop() == 0
     assert len(committed(empty, "handed-over")) == 1
+
+
+def test_a_new_map_moves_only_what_changes_its_owner_and_a_replay_follows(empty: str, start: Start) -> None:
+    """Two cells, two workers, a ticket in each; one of the workers leaves. Then what lies in another town goes there."""
+    now = int(time.time() * 1000)
+    rules = (replace(SMOKE, quiet_s=0), BUILDING)
+    register(empty, registry(WANG, LI, HEAD, rules=rules))
+    senders = Senders(empty)
+    for name, lon in (("cam-1", 113.905), ("cam-2", 113.915)):
+        senders.alert(camera(name, "begins", now, device=name, lon=lon, lat=34.705, town=PLACED))
+    senders.close()
+    router = start(RULES=None)
+
+    def reassigned() -> list[TicketEvent]:
+        steps = [one for one in records(empty, "ticket-events") if isinstance(one, TicketEvent)]
+        return [one for one in steps if one.step == "reassigned"]
+
+    opened = {one.id: one for one in decisions(empty, 2)}
+    assert [one.versions[0].version for one in opened.values()] == ["2", "2"]
+    register(empty, registry(LI, HEAD, rules=rules))
+    moved = until(reassigned, 30)
+    assert [(one.ticket_id, one.version, one.owner_role, one.owner, one.reason) for one in moved] == [
+        (opened["cam-1"].ticket_id, 2, "head", "zhao", "registry 3")
+    ]
+    senders = Senders(empty)
+    senders.alert(patrol("spot-1", now, spot_no="S1", lon=113.925, lat=34.705, town=PLACED))
+    senders.alert(camera("cam-1-ends", "ends", now, device="cam-1", town=PLACED))
+    senders.close()
+    found = decisions(empty, 5)
+    there = {(one.id, one.town): one.outcome for one in found}
+    assert there["spot-1", PLACED] == Outcome.HANDED_OVER
+    assert there["spot-1", EAST] == Outcome.OPENED
+    assert there["cam-1-ends", PLACED] == Outcome.CLEARED
+    assert router.stop() == 0
+    assert len(reassigned()) == 1
+    settings = Settings(kafka=KafkaSettings(bootstrap=empty))
+    result = replay(settings)
+    assert (result.findings, result.journal > 0) == ([], True)
+    # A router that starts again under the same version moves nothing.
+    again = start(RULES=None)
+    again.until_ready()
+    assert again.stop() == 0
+    assert replay(settings).findings == []
 
 
 def test_what_cannot_be_read_is_kept_and_the_next_record_decided(empty: str, start: Start) -> None:
