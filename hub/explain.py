@@ -4,21 +4,80 @@ An alert leads to its decisions and these to its ticket, a ticket to its steps a
 of time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
+from hub import classes
 from hub.core.errors import Rejected
-from hub.core.events import AirAlert, DeadLetter, Decision, HandedOver, Reading, TicketEvent
+from hub.core.events import (
+    Alert,
+    CameraAlert,
+    DeadLetter,
+    Decision,
+    HandedOver,
+    Outcome,
+    PatrolAlert,
+    Reading,
+    Signal,
+    Ticket,
+    TicketEvent,
+)
+from hub.core.grid import PlaceMark
+from hub.core.registry import CENTRE, Registry, Role
 from hub.lang import Text, harmless, progress
 from hub.partition import INPUTS, Arrived
+from hub.registry import Versions
 from hub.settings import Settings
 from hub.transactions import Whole
 from hub.wire import Wire
 
 CLIENT = "gridhub-explain"
-TOLD_BY = ("decisions", "ticket-events")
+TOLD_BY = ("decisions", "ticket-events", "tickets")
 BEIJING = timezone(timedelta(hours=8))
+
+OUTCOMES: Mapping[str, Text] = {
+    Outcome.OPENED: Text("opens a ticket", "开立工单"),
+    Outcome.UPDATED: Text("speaks for a ticket that is open already", "归入已有的未结工单"),
+    Outcome.CLEARED: Text("ends what its ticket is about", "事由消除，工单解除"),
+    Outcome.NO_RULE: Text("no rule is for this kind: nothing follows", "没有对应的规则，不产生工单"),
+    Outcome.REPEATED: Text("was decided before: the same message sent again", "此前已作出决定：同一报文重复发送"),
+    Outcome.LATE: Text("is about a time too long ago to open anything", "事发时间过早，不再开立工单"),
+    Outcome.EXPIRED: Text("ends something of which nothing is open", "所结束的事项没有未结工单"),
+    Outcome.FORWARDED: Text("lay on a wrong partition and was copied to its own", "位于错误的分区，已转到正确分区"),
+    Outcome.HANDED_OVER: Text("its place lies in another town, which decides it", "位置在另一乡镇，已移交该乡镇处理"),
+    Outcome.TRIAL: Text(
+        "its vendor is on trial: no ticket, it would have become", "厂商处于试用期：不产生工单，本应为"
+    ),
+    Outcome.INVALID: Text("cannot be read and is kept in the dead letters", "无法读取，已存入死信"),
+}
+SIGNALS: Mapping[str, Text] = {
+    Signal.BEGINS: Text("begins", "开始"),
+    Signal.GOES_ON: Text("goes on", "持续"),
+    Signal.ENDS: Text("ends", "结束"),
+    Signal.MOMENT: Text("at one moment", "瞬时"),
+}
+STEPS: Mapping[str, Text] = {
+    "opened": Text("opened", "开立"),
+    "updated": Text("updated", "更新"),
+    "cleared": Text("cleared", "解除"),
+    "reassigned": Text("given to another owner", "改派"),
+}
+MARKS: Mapping[str, Text] = {
+    PlaceMark.INSIDE: Text("inside", "格内"),
+    PlaceMark.BORDER: Text("on a border: the smaller number", "位于边界，取较小编号"),
+    PlaceMark.OVERLAP: Text("by the largest share of its area", "按最大重叠面积"),
+    PlaceMark.NEAREST: Text("nearest, within 50 m", "50 米内最近"),
+    PlaceMark.UNCERTAIN: Text("uncertain: it may lie in a neighbouring grid", "不确定，可能在相邻网格"),
+    PlaceMark.NONE: Text("in no cell", "不在任何单元网格"),
+    PlaceMark.UNKNOWN: Text("place not known", "位置未知"),
+}
+ROLES: Mapping[str, Text] = {
+    Role.WORKER: Text("grid worker", "网格员"),
+    Role.HEAD: Text("grid head", "网格长"),
+    Role.SECOND_HEAD: Text("second-level head", "二级网格长"),
+    CENTRE: Text("the grid centre's queue", "网格中心待派"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +96,8 @@ class Chapter:
 def explain(settings: Settings, name: str) -> list[Chapter]:
     """All that the topics still have of `name`, in the order of time; nothing where nobody knows it. Raises Unavailable."""
     wire = Wire.load()
+    with progress("Reading the registry", "正在读取登记表"):
+        registry = max(Versions(settings, CLIENT).all().values(), key=lambda one: one.version, default=Registry())
     with progress("Reading decisions and steps", "正在读取决定和工单步骤"):
         told = list(_decoded(Whole(settings, TOLD_BY, CLIENT).all(), wire))
     names = {name}
@@ -44,16 +105,18 @@ def explain(settings: Settings, name: str) -> list[Chapter]:
     for _ in range(2):
         for _, record in told:
             if isinstance(record, Decision) and names & {record.id, record.ticket_id}:
-                names |= {record.id, record.ticket_id} - {""}
+                names |= {record.id, record.ticket_id}
             elif isinstance(record, TicketEvent) and names & {record.ticket_id, record.alert, record.id}:
                 names |= {record.ticket_id, record.alert}
-    with progress("Reading what stations said", "正在读取站点上报"):
+            names.discard("")
+    with progress("Reading what devices said", "正在读取设备上报"):
         said = list(_decoded(Whole(settings, (*INPUTS, "dead-letters"), CLIENT).all(), wire))
-    chapters = [chapter for arrived, record in (*said, *told) if (chapter := _chapter(arrived, record, names))]
+    teller = _Teller(registry, names)
+    chapters = [chapter for arrived, record in (*said, *told) if (chapter := teller.chapter(arrived, record))]
     return sorted(chapters, key=lambda chapter: chapter.at)
 
 
-Told = Reading | AirAlert | DeadLetter | Decision | TicketEvent
+Told = Reading | Alert | DeadLetter | Decision | TicketEvent | Ticket
 
 
 def _decoded(records: Iterable[Arrived], wire: Wire) -> Iterator[tuple[Arrived, Told]]:
@@ -68,33 +131,93 @@ def _decoded(records: Iterable[Arrived], wire: Wire) -> Iterator[tuple[Arrived, 
             yield arrived, record
 
 
-def _chapter(arrived: Arrived, record: Told, names: set[str]) -> Chapter | None:
-    match record:
-        case Reading() if record.id in names:
-            values = ", ".join(
-                f"{one.factor} {one.statistic} {one.value} {one.unit} {one.mark}" for one in record.values
-            )
-            en, zh = f"{record.device} reads {values}", f"{record.device} 读数 {values}"
-            return Chapter(record.accepted_at, arrived.place, str(Text(en, zh)))
-        case AirAlert() if record.id in names:
-            en, zh = f"{record.device} alarms: {record.signal}", f"{record.device} 报警：{record.signal}"
-            return Chapter(record.accepted_at, arrived.place, str(Text(en, zh)))
-        case DeadLetter() if record.id in names or record.device in names:
-            en = f"kept in the dead letters: {record.reason} {record.detail}"
-            return Chapter(
-                record.accepted_at, arrived.place, str(Text(en, f"存入死信：{record.reason} {record.detail}"))
-            )
-        case Decision() if record.id in names:
-            why = "; ".join(record.reasons)
-            about = f"{record.outcome} ({why})" if why else record.outcome
-            led = f" -> {record.ticket_id}" if record.ticket_id else ""
-            en, zh = f"decision {record.seq}: {about}{led}", f"决定 {record.seq}：{about}{led}"
-            return Chapter(record.now, arrived.place, str(Text(en, zh)))
-        case TicketEvent() if record.ticket_id in names:
-            en = f"ticket {record.ticket_id} v{record.version}: {record.step}"
-            return Chapter(
-                record.at,
-                arrived.place,
-                str(Text(en, f"工单 {record.ticket_id} 第 {record.version} 版：{record.step}")),
-            )
-    return None
+class _Teller:
+    """Says of each record what it was, if it belongs to one of the names."""
+
+    def __init__(self, registry: Registry, names: set[str]) -> None:
+        self._names = names
+        self._people = {person.id: person.name for person in registry.people}
+        self._grids = {grid.id: grid.name for grid in registry.grids}
+
+    def chapter(self, arrived: Arrived, record: Told) -> Chapter | None:
+        """None for what belongs to none of the names."""
+        own = record.ticket_id if isinstance(record, TicketEvent) else record.id
+        if own not in self._names and not (isinstance(record, DeadLetter) and record.device in self._names):
+            return None
+        match record:
+            case Reading():
+                at, said = record.accepted_at, _reads(record)
+            case DeadLetter():
+                at, said = record.accepted_at, _kept(record)
+            case Decision():
+                at, said = record.now, _decides(record)
+            case TicketEvent():
+                at, said = record.at, self._steps(record)
+            case Ticket():
+                at, said = record.updated_at, self._stands(record)
+            case _:
+                at, said = record.accepted_at, _alerts(record)
+        return Chapter(at, arrived.place, str(said))
+
+    def _owner(self, role: str, person: str) -> Text:
+        called = ROLES.get(role, Text(role, role))
+        name = self._people.get(person, person)
+        return Text(f"{called.en} {name}".rstrip(), f"{called.zh}{name}")
+
+    def _steps(self, step: TicketEvent) -> Text:
+        called = STEPS.get(step.step, Text(step.step, step.step))
+        owner = self._owner(step.owner_role, step.owner)
+        why = f" ({step.reason})" if step.reason else ""
+        return Text(
+            f"ticket {step.ticket_id} v{step.version}: {called.en}{why}; it is with {owner.en}",
+            f"工单 {step.ticket_id} 第 {step.version} 版：{called.zh}{why}；现由{owner.zh}负责",
+        )
+
+    def _stands(self, ticket: Ticket) -> Text:
+        mark = MARKS.get(ticket.place_mark, Text(ticket.place_mark, ticket.place_mark))
+        title = classes.title(ticket.class_standard, ticket.class_code)
+        cell = f"{ticket.cell} " if ticket.cell else ""
+        grid = f"{ticket.grid} {self._grids.get(ticket.grid, '')}".strip()
+        where = f"{cell}{grid}".strip()
+        urgent = Text(", urgent", "，紧急") if ticket.urgency == "urgent" else Text("", "")
+        return Text(
+            f"ticket {ticket.id} as it stands: {ticket.state}, {ticket.class_code} {title}{urgent.en}; "
+            f"{f'{where} ({mark.en})' if where else mark.en}; {ticket.alerts} alerts",
+            f"工单 {ticket.id} 现状：{ticket.state}，{ticket.class_code} {title}{urgent.zh}；"
+            f"{f'{where}（{mark.zh}）' if where else mark.zh}；{ticket.alerts} 次预警",
+        )
+
+
+def _reads(reading: Reading) -> Text:
+    values = ", ".join(f"{one.factor} {one.statistic} {one.value} {one.unit} {one.mark}" for one in reading.values)
+    return Text(f"{reading.device} reads {values}", f"{reading.device} 读数 {values}")
+
+
+def _kept(letter: DeadLetter) -> Text:
+    why = f"{letter.reason} {letter.detail}"
+    return Text(f"kept in the dead letters: {why}", f"存入死信：{why}")
+
+
+def _alerts(alert: Alert) -> Text:
+    signal = SIGNALS.get(alert.signal, Text(alert.signal, alert.signal))
+    match alert:
+        case CameraAlert():
+            what = f"{alert.kind} ({alert.message_type})"
+        case PatrolAlert():
+            what = f"{alert.kind} {alert.spot_no or alert.event_no}".rstrip()
+        case _:
+            what = alert.kind
+    who = alert.device or alert.vendor
+    return Text(f"{who} reports {what}: {signal.en}", f"{who} 上报 {what}：{signal.zh}")
+
+
+def _decides(decision: Decision) -> Text:
+    said = OUTCOMES.get(decision.outcome, Text(decision.outcome, decision.outcome))
+    why = "; ".join(decision.reasons)
+    about = f" ({why})" if why else ""
+    led = f" -> {decision.ticket_id}" if decision.ticket_id else ""
+    under = ", ".join(f"{one.name} {one.version}" for one in decision.versions)
+    return Text(
+        f"decision {decision.seq} of {decision.town}: {decision.outcome}, {said.en}{about}{led}, under {under}",
+        f"{decision.town} 第 {decision.seq} 号决定：{decision.outcome}，{said.zh}{about}{led}，依据 {under}",
+    )
