@@ -457,7 +457,7 @@ def _vendor(table: Mapping[str, Any]) -> Vendor:
     zone = table.get("zone", "Asia/Shanghai")
     try:
         ZoneInfo(str(zone))
-    except (ValueError, OSError):
+    except (ValueError, OSError, KeyError):
         raise Wrong(f"{name}: {zone!r} is not a time zone", f"{name}：{zone!r} 不是时区") from None
     per_s = table.get("per_s", 50)
     if isinstance(per_s, bool) or not isinstance(per_s, int | float) or not 0 < per_s < float("inf"):

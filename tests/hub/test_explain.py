@@ -124,7 +124,7 @@ def test_a_ticket_tells_what_where_whose_and_each_step() -> None:
         "ZA-CAM-1 reports camera.smoke (smokeDetection): begins",
         f"ticket {ticket} v1: opened; it is with grid worker wang",
         f"ticket {ticket} v3: cleared",
-        "06020 焚烧垃圾、树叶, urgent; 330100001001001 G1 (inside); 2 alerts",
+        "06020 焚烧垃圾、树叶, urgent; 330100001001001 G1 west (inside); 2 alerts",
         "under registry 1, rules ",
     ):
         assert words in told, words

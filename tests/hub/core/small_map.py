@@ -1,5 +1,6 @@
 """A town of two cells, each its own duty grid, and a town east of it: as small as a map and a roster can be."""
 
+import json
 from dataclasses import replace
 
 from hub.core.registry import Area, Device, Grid, Person, Registry, Role, Vendor
@@ -16,7 +17,7 @@ def square(west: float, south: float, side: float = 0.01) -> str:
     """A square of so many degrees, GeoJSON."""
     east, north = west + side, south + side
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return f'{{"type":"Polygon","coordinates":[{ring}]}}'
+    return json.dumps({"type": "Polygon", "coordinates": [ring]}, separators=(",", ":"))
 
 
 def registry(*people: Person, version: int = 1, rules: tuple[Rule, ...] = (SMOKE, BUILDING, PM10_OVER)) -> Registry:
@@ -34,8 +35,8 @@ def registry(*people: Person, version: int = 1, rules: tuple[Rule, ...] = (SMOKE
         ),
         villages=(Area(id=VILLAGE, name="village", parent=TOWN, grid="", geometry=both),),
         grids=(
-            Grid(id="G1", name="", kind="base", village=VILLAGE),
-            Grid(id="G2", name="", kind="base", village=VILLAGE),
+            Grid(id="G1", name="west", kind="base", village=VILLAGE),
+            Grid(id="G2", name="east", kind="base", village=VILLAGE),
         ),
         cells=cells,
         people=people,

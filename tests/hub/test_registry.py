@@ -1,0 +1,202 @@
+"""A registry as pieces, on disk, compared; and which versions on the topic count."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from hub.core.events import RegistryEntry
+from hub.core.registry import Device, Registry, SentUnit, Vendor, VendorKey
+from hub.core.rules import Rules
+from hub.kafka_log import Arrived
+from hub.registry import (
+    VERSION,
+    Versions,
+    differences,
+    digest,
+    from_pieces,
+    pieces,
+    read_copy,
+    write_copy,
+)
+from hub.registry_check import load
+from hub.registry_export import export
+from hub.rulebook import rules_of
+from hub.settings import RuleSettings, Settings
+from hub.shipped import shipped
+from hub.wire import Wire
+from tests.hub.core.one_town import TOWN
+from tests.hub.core.small_map import HEAD, LI, WANG, registry
+
+WIRE = Wire.load()
+RULES = rules_of(
+    RuleSettings.model_validate(table)
+    for table in (
+        {"kind": "air.pm10.over_limit", "class": "08004", "factor": "a34002", "limit": 150, "period": 600, "wait": 30},
+        {"kind": "camera.smoke", "class": "06020", "urgency": "urgent", "quiet": 60},
+        {"kind": "patrol.illegal_building", "class": "06001"},
+    )
+)
+FULL = replace(
+    registry(LI, WANG, replace(HEAD, begins=1_767_196_800_000, ends=1_798_732_800_000), version=0, rules=RULES),
+    devices=(
+        Device(
+            id="zz-1",
+            mn="A1",
+            vendor="maker",
+            feed="air",
+            town=TOWN,
+            name="东李庄",
+            lon=113.9051,
+            lat=34.7,
+            units={"a34002": SentUnit("mg/m3", Decimal("0.1"))},
+            minute_period_s=60,
+            limits={"a34002": 120.5},
+            bearing_deg=90.0,
+            distance_m=1500.0,
+            accuracy_m=200.0,
+        ),
+    ),
+    vendors=(
+        Vendor(
+            id="maker",
+            name="制造",
+            feeds=frozenset({"camera", "air"}),
+            datum="GCJ02",
+            gcj02_inverse=True,
+            per_s=12.5,
+            keys=(VendorKey(id="k1", sha256="ab" * 32, begins=1_767_196_800_000, ends=None),),
+        ),
+    ),
+)
+
+
+def test_a_registry_comes_back_from_its_pieces() -> None:
+    back = from_pieces(3, pieces(FULL))
+    assert pieces(back) == pieces(FULL)
+    assert (back.version, back.sha256) == (3, digest(pieces(FULL)))
+    assert replace(back, version=0, sha256="", rules=FULL.rules) == FULL
+    assert back.rules == Rules(RULES, {"zz-1": {"a34002": 120.5}})
+
+
+@pytest.mark.parametrize("whole", [FULL, load(shipped("deploy/town"))], ids=["full", "shipped"])
+def test_what_is_exported_and_read_again_is_the_same(whole: Registry, tmp_path: Path) -> None:
+    export(whole, tmp_path)
+    again = load(tmp_path)
+    assert differences(whole, again) == []
+    assert pieces(again) == pieces(whole)
+
+
+def test_differences_name_what_is_added_removed_and_changed_and_in_which_fields() -> None:
+    other = replace(FULL, people=(LI, replace(WANG, name="王")), sites=FULL.sites, grids=FULL.grids[:1])
+    assert [str(one) for one in differences(FULL, other)] == [
+        "- grid G2",
+        "~ person wang|worker|G1| (name)",
+        "- person zhao|head|G1|1767196800000",
+    ]
+    assert differences(FULL, FULL) == []
+    assert {one.how for one in differences(None, FULL)} == {"added"}
+
+
+def test_a_copy_is_whole_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "registry" / "last.json"
+    assert read_copy(path) is None
+    kept = from_pieces(7, pieces(FULL))
+    write_copy(path, kept)
+    assert read_copy(path) == kept
+    text = path.read_text(encoding="utf-8")
+    for damaged in (text[:-2], text.replace("wang", "wong", 1), "[]", ""):
+        path.write_text(damaged, encoding="utf-8")
+        assert read_copy(path) is None
+
+
+# ---- the topic
+
+
+class Topic:
+    """A topic as a reader finds it; more may come between two questions."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.read_so_far = 0
+
+    def writes(self, number: int, whole: Registry, *, without_last: int = 0, count: int | None = None) -> None:
+        some = pieces(whole)
+        for kind, name, body in some[: len(some) - without_last]:
+            self.puts(RegistryEntry(version=number, kind=kind, id=name, body=body))
+        told = {"count": len(some) if count is None else count, "sha256": digest(some), "imported_at": 0, "note": ""}
+        self.puts(RegistryEntry(version=number, kind=VERSION, id="", body=json.dumps(told)))
+
+    def puts(self, entry: RegistryEntry) -> None:
+        self.records.append(WIRE.encode(entry))
+
+    # what a Tail does
+
+    def complete(self) -> bool:
+        return self.read_so_far == len(self.records)
+
+    def read(self, _wait_s: float) -> Iterator[Arrived]:
+        while not self.complete():
+            self.read_so_far += 1
+            yield Arrived("registry", self.records[self.read_so_far - 1], new=False)
+
+    def close(self) -> None:
+        self.read_so_far = 0
+
+
+@pytest.fixture
+def topic() -> Iterator[Topic]:
+    topic = Topic()
+    with mock.patch("hub.registry.Tail", return_value=topic):
+        yield topic
+
+
+@pytest.fixture
+def versions(topic: Topic) -> Versions:
+    del topic
+    return Versions(Settings(), "test")
+
+
+def test_the_newest_whole_version_counts_and_news_is_seen(topic: Topic, versions: Versions) -> None:
+    assert versions.newest() is None
+    topic.writes(1, FULL)
+    first = versions.newest()
+    assert first is not None
+    assert (first.version, pieces(first)) == (1, pieces(FULL))
+    topic.writes(2, replace(FULL, people=(LI,)))
+    second = versions.newest()
+    assert second is not None
+    assert (second.version, [one.id for one in second.people]) == (2, ["li"])
+    assert versions.newest() is second
+    assert sorted(versions.all()) == [1, 2]
+
+
+def test_a_version_that_is_not_whole_never_counts_and_its_number_is_not_used_again(
+    topic: Topic, versions: Versions
+) -> None:
+    topic.writes(1, FULL)
+    for kind, name, body in pieces(FULL)[:3]:  # an import that was killed
+        topic.puts(RegistryEntry(version=2, kind=kind, id=name, body=body))
+    topic.writes(3, FULL, without_last=1)
+    topic.writes(4, FULL, count=1)
+    topic.records.append(b"\x00 not a record")
+    newest = versions.newest()
+    assert newest is not None
+    assert newest.version == 1
+    assert versions.next_number == 5
+
+
+def test_a_piece_that_this_program_does_not_know_keeps_its_version_out(topic: Topic, versions: Versions) -> None:
+    topic.writes(1, FULL)
+    some = [*pieces(FULL), ("weather", "w1", "{}")]
+    for kind, name, body in some:
+        topic.puts(RegistryEntry(version=2, kind=kind, id=name, body=body))
+    told = {"count": len(some), "sha256": digest(sorted(some)), "imported_at": 0, "note": ""}
+    topic.puts(RegistryEntry(version=2, kind=VERSION, id="", body=json.dumps(told)))
+    newest = versions.newest()
+    assert newest is not None
+    assert newest.version == 1

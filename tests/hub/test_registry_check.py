@@ -1,0 +1,183 @@
+"""What a registry is refused for, each mistake by itself, with file and line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.core.errors import Misconfigured
+from hub.registry_check import check, load
+from hub.registry_export import export
+from hub.shipped import shipped
+from tests.hub.test_registry import FULL
+
+Change = Callable[[Path], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder without a mistake."""
+    export(FULL, tmp_path)
+    assert [one for one in check(tmp_path)[1] if one.level == "error"] == []
+    return tmp_path
+
+
+def in_file(name: str, old: str, new: str) -> Change:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text, f"{old} is not in {name}"
+        (folder / name).write_text(text.replace(old, new, 1), encoding="utf-8", newline="")
+
+    return change
+
+
+def in_map(name: str, **changes: Any) -> Change:
+    """A feature of the map with other properties, or another geometry."""
+
+    def change(folder: Path) -> None:
+        path = folder / "map.geojson"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        [feature] = [one for one in content["features"] if one["properties"]["id"] == name]
+        if "geometry" in changes:
+            feature["geometry"] = changes["geometry"]
+        feature["properties"] |= {key: value for key, value in changes.items() if key != "geometry"}
+        lines = ",\n".join(json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in content["features"])
+        path.write_text(f'{{"type":"FeatureCollection","features":[\n{lines}\n]}}\n', encoding="utf-8")
+
+    return change
+
+
+def box(west: float, south: float, east: float, north: float) -> dict[str, Any]:
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
+BOW_TIE = {
+    "type": "Polygon",
+    "coordinates": [[[113.9, 34.7], [113.91, 34.71], [113.91, 34.7], [113.9, 34.71], [113.9, 34.7]]],
+}
+CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            in_map(CELL, geometry=box(113.90, 34.70, 113.911, 34.71)),
+            r"map.geojson:\d+: 330100001001002 and 330100001001001 overlap",
+        ),
+        (
+            in_map(CELL, geometry=box(113.90, 34.70, 113.909, 34.71)),
+            r"map.geojson:\d+: 330100001001: \d+ m2 lie in no cell",
+        ),
+        (
+            in_map(CELL, geometry=box(113.899, 34.70, 113.91, 34.71)),
+            r"map.geojson:\d+: 330100001001001: \d+ m2 lie outside 330100001001",
+        ),
+        (
+            in_map(CELL, geometry=BOW_TIE),
+            r"map.geojson:\d+: 330100001001001: the polygon is not right: Self-intersection",
+        ),
+        (in_map(CELL, geometry=None), r"map.geojson:\d+: 330100001001001: has no Polygon"),
+        (
+            in_map(CELL, geometry={"type": "Polygon", "coordinates": [[[1, 2]]]}),
+            r"map.geojson:\d+: 330100001001001: the polygon is not right",
+        ),
+        (in_map(CELL, id=OTHER_CELL), r"map.geojson:\d+: 330100001001002 stands there twice"),
+        (in_map(CELL, id="33010000100100"), r"map.geojson:\d+: id '33010000100100' is not 15 digits"),
+        (in_map(CELL, id="330100001009001"), r"map.geojson:\d+: 330100001009001: 330100001009 is not on the map"),
+        (in_map(CELL, grid="G9"), r"map.geojson:\d+: 330100001001001: G9 is not on the map"),
+        (
+            in_map(CELL, level="cel"),
+            r"map.geojson:\d+: feature \d+: level 'cel' is none of town, village, grid, cell, site",
+        ),
+        (in_map("G1", village="330100001002"), r"map.geojson:\d+: G1: 330100001002 is not on the map"),
+        (in_map("G1", kind="big"), r"map.geojson:\d+: G1: kind is neither base nor special"),
+        (in_file("map.geojson", '"features"', '"feature"'), r"map.geojson:1: is not a FeatureCollection"),
+        (in_file("map.geojson", '"features":[', '"features":[,'), r"map.geojson:1: is not JSON"),
+        (
+            in_file("map.geojson", '{"type":"FeatureCollection"', '{"crs":{"type":"name"},"type":"FeatureCollection"'),
+            r"map.geojson:1: has a crs",
+        ),
+        (
+            in_file("roster.csv", "wang,wang,worker,G1", "wang,wang,worker,G9"),
+            r"roster.csv:3: wang: the area G9 is not on the map",
+        ),
+        (
+            in_file("roster.csv", "wang,wang,worker", "wang,wang,boss"),
+            r"roster.csv:3: role 'boss' is none of worker, head, second_head",
+        ),
+        (
+            in_file("roster.csv", "wang,wang,worker,G1,,", "wang,wang,worker,G1,2026-02-30,"),
+            r"roster.csv:3: from '2026-02-30' is not a day",
+        ),
+        (
+            in_file("roster.csv", "wang,wang,worker,G1,,", "wang,wang,worker,G1,2026-03-02,2026-03-01"),
+            r"roster.csv:3: to lies before from",
+        ),
+        (in_file("roster.csv", "li,li,worker,G2", "wang,other,worker,G2"), r"roster.csv:3: wang has two names"),
+        (
+            in_file("devices.csv", ",maker,air,", ",nobody,air,"),
+            r"devices.csv:2: zz-1: the vendor nobody is not in vendors.toml",
+        ),
+        (in_file("devices.csv", ",maker,air,", ",maker,patrol,"), r"devices.csv:2: zz-1: maker has no feed patrol"),
+        (
+            in_file("devices.csv", ",330100001,", ",330100003,"),
+            r"devices.csv:2: zz-1: the town 330100003 is not on the map",
+        ),
+        (
+            in_file("vendors.toml", 'datum = "GCJ02"', 'datum = "Xian80"'),
+            r"vendors.toml:1: maker: datum is none of WGS84",
+        ),
+        (
+            in_file("vendors.toml", "Asia/Shanghai", "Asia/Zhengzhou"),
+            r"vendors.toml:1: maker: 'Asia/Zhengzhou' is not a time zone",
+        ),
+        (
+            in_file("vendors.toml", "per_s = 12.5", "per_s = 0"),
+            r"vendors.toml:1: maker: per_s is not a number above zero",
+        ),
+        (in_file("vendors.toml", "per_s", "per_second"), r"vendors.toml:1: maker: per_second is not known"),
+        (in_file("vendors.toml", "abab", "xyz"), r"vendors.toml:1: maker: a key needs an id and the SHA-256"),
+        (in_file("vendors.toml", "[[vendors]]", "[[vendors"), r"vendors.toml:1: is not TOML"),
+        (
+            in_file("rules.toml", '"06020"', '"06099"'),
+            r"rules.toml:\d+: camera.smoke: GB/T 47678.5-2026 has no class 06099",
+        ),
+        (in_file("rules.toml", '"06020"', '"6020"'), r"rules.toml:\d+: class: String should match pattern"),
+        (in_file("rules.toml", "quiet", "silent"), r"rules.toml:\d+: silent: Extra inputs are not permitted"),
+    ],
+)
+def test_a_mistake_is_refused_with_file_and_line(folder: Path, change: Change, named: str) -> None:
+    change(folder)
+    with pytest.raises(Misconfigured, match=named):
+        load(folder)
+
+
+def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+    in_file("roster.csv", "wang,wang,worker,G1", "wang,wang,worker,G9")(folder)
+    in_file("devices.csv", ",maker,air,", ",nobody,air,")(folder)
+    with pytest.raises(Misconfigured) as told:
+        load(folder)
+    assert [line.rpartition("/")[2].partition(": ")[0] for line in str(told.value).splitlines()] == [
+        "devices.csv:2",
+        "roster.csv:3",
+    ]
+
+
+def test_what_is_only_odd_is_told_and_taken(folder: Path) -> None:
+    in_file("roster.csv", "zhao,zhao,head,G1", "zhao,zhao,head,G2")(folder)
+    in_file("roster.csv", "wang,wang,worker,G1", "wang,wang,worker,G2")(folder)
+    in_file("devices.csv", "113.9051,34.7,", "113.9051,34.8,")(folder)
+    registry, findings = check(folder)
+    assert [str(one) for one in findings] == [
+        "devices.csv:2: zz-1 stands 10.0 km outside its town 330100001",
+        "roster.csv: G1 has neither worker nor head: its tickets go to the grid centre",
+    ]
+    assert load(folder) == registry
+
+
+def test_the_shipped_registry_has_no_mistake() -> None:
+    assert check(shipped("deploy/town"))[1].errors == []
