@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -61,6 +62,7 @@ LINGER_S = 5.0
 READ_BUFFER_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4096
 MAX_HEADERS = 64
+MAX_IDEMPOTENCY_KEY = 255
 BACKLOG = 256
 # Files and sockets that are no senders': Kafka, metrics, libraries read late, connections being turned away.
 OWN_FILES = 128 + 4 * BACKLOG
@@ -149,7 +151,7 @@ def dead_letter(
     """
     digest = hashlib.sha256(push.body).hexdigest()
     return DeadLetter(
-        id=f"{feed}/{push.idempotency_key or push.accepted_at // 60_000}/{digest[:16]}",
+        id=f"{feed}/{push.vendor.id}/{push.idempotency_key or push.accepted_at // 60_000}/{digest[:16]}",
         feed=feed,
         vendor=push.vendor.id,
         device=device,
@@ -332,6 +334,9 @@ class HttpSource:
             raise _Refused(429, Reason.BUSY, _TOO_MUCH, _TOO_FAST, _retry(wait_s))
         content_type = _clean(request.headers.get("Content-Type", ""))
         self._check_type(route, content_type, request.headers.get("Content-Encoding", ""))
+        idempotency_key = _clean(request.headers.get("Idempotency-Key", "")).strip().strip('"')
+        if len(idempotency_key) > MAX_IDEMPOTENCY_KEY:
+            raise _Refused(400, Reason.SYNTAX, _BAD_REQUEST, _LONG_IDEMPOTENCY_KEY)
         length = request.content_length
         if length is not None and length > self._settings.max_body:
             raise self._too_large()
@@ -342,7 +347,7 @@ class HttpSource:
                 body=body,
                 content_type=content_type,
                 headers=_headers(request),
-                idempotency_key=_clean(request.headers.get("Idempotency-Key", "")).strip().strip('"'),
+                idempotency_key=idempotency_key,
                 accepted_at=time.time_ns() // 1_000_000,
                 key_id=key.id,
             )
@@ -356,7 +361,7 @@ class HttpSource:
         if taken.problem:
             problem = taken.problem
             return _problem(400, problem.code, problem.title, problem.detail, zh=zh, id=taken.id, fate=fate.value)
-        return web.json_response({"id": taken.id, "fate": fate.value})
+        return _json(200, {"id": taken.id, "fate": fate.value})
 
     def _route(self, path: str) -> tuple[Route, str]:
         """The route, and the token in the path or nothing."""
@@ -450,11 +455,19 @@ class HttpSource:
             return await taken if inspect.isawaitable(taken) else taken
         except Exception as defect:  # noqa: BLE001 - ours, not the sender's: kept whole for people, and the feed goes on
             self._telemetry.defect(defect)
-            evidence = None
-            if len(push.body) > LARGE_BYTES and self._keep_large:
-                evidence = await asyncio.to_thread(self._keep_large, push.body)
+            evidence = await self._evidence(push.body)
             letter = dead_letter(self._feed, push, Reason.POISON, type(defect).__name__, evidence=evidence)
             return Taken(letter.id, [self._outbox.dead_letter(letter)])
+
+    async def _evidence(self, body: bytes) -> str | None:
+        """The SHA-256 under which the evidence store has a body too long for a letter; None: it does not, and the letter tries."""
+        if len(body) <= LARGE_BYTES or not self._keep_large:
+            return None
+        try:
+            return await asyncio.to_thread(self._keep_large, body)
+        except Exception as defect:  # noqa: BLE001 - the second one in a row must not cost the message its fate
+            self._telemetry.defect(defect)
+            return None
 
 
 class _Server(web.Server):
@@ -498,6 +511,7 @@ class _Server(web.Server):
 
     async def finish(self) -> None:
         """Closes what is idle at once, the others when they are answered, what still reads after 2 s, all after 4 s."""
+        self._empty.clear()
         for connection in list(self.open):
             connection.finish()
         if self.open:
@@ -527,6 +541,8 @@ class _Connection(web.RequestHandler):
         self._telemetry = server.telemetry
         self._peer: tuple[str, int] | None = None
         self._busy = False
+        self._half_closed = False
+        self._last = False
         self._headers_due: asyncio.TimerHandle | None = None
         self._body: StreamReader | None = None
         self._body_due: asyncio.Timeout | None = None
@@ -562,11 +578,21 @@ class _Connection(web.RequestHandler):
         except Exception:  # noqa: BLE001 - what the parser itself stumbles over is no HTTP
             self._give_up(400)
             return
-        if data and not self._busy:
+        if data and not self._busy and not self._last:
             self._expect_headers(due=True)
         # Nothing can be behind a body that has not ended but the parser's complaint about it; aiohttp leaves the body waiting for ever.
         if self._body is not None and self._messages and not self._body.is_eof():
             self._body.set_exception(RequestPayloadError("the body's framing is broken"))
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own allows it: True keeps the connection open for the answer
+        """Some devices close their side as soon as they have sent, and still wait for the answer."""
+        whole = (
+            self._messages[-1][1].is_eof()
+            if self._messages
+            else self._busy and (self._body is None or self._body.is_eof())
+        )
+        self._half_closed = whole
+        return whole
 
     async def _handle_request(self, request: web.BaseRequest, *rest: Any) -> tuple[web.StreamResponse, bool]:
         self._busy = True
@@ -579,6 +605,8 @@ class _Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
+        if self._half_closed and not self._messages:
+            resp.force_close()
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 resp, gone = await super().finish_response(request, resp, start_time)
@@ -586,6 +614,8 @@ class _Connection(web.RequestHandler):
             if self.transport:
                 self.transport.abort()
             return resp, True
+        # What still comes of a body after the last answer is read and forgotten by aiohttp for LINGER_S, so that the answer is not lost with it.
+        self._last = not resp.keep_alive
         if not gone:
             self._server.outbox.answered(str(resp.status))
         return resp, gone
@@ -598,17 +628,20 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """What the parser refused; it is no message yet."""
-        if status == 500 and exc:  # noqa: PLR2004 - not the parser: a defect of ours
-            self._telemetry.defect(exc)
+        if status == HTTPStatus.BAD_REQUEST:
+            self._telemetry.http_refused(status, request.remote or "", "not HTTP")
+            response = _problem(status, "", _BAD_REQUEST, _NOT_HTTP, zh=False)
         else:
-            self._telemetry.http_refused(400, request.remote or "", "not HTTP")
-        response = _problem(400, "", _BAD_REQUEST, _NOT_HTTP, zh=False)
+            self._telemetry.defect(exc or RuntimeError(f"status {status}"))
+            response = _problem(503, "", _BUSY, _DEFECT, zh=False)
         response.force_close()
         return response
 
     def log_exception(self, *_args: Any, **about: Any) -> None:
         error = about.get("exc_info")
-        if isinstance(error, BaseException):
+        # A sender may leave, or cut its body wrongly, also while what it sends after the last answer is read and forgotten.
+        theirs = self.transport is None or isinstance(error, RequestPayloadError | ConnectionError)
+        if isinstance(error, BaseException) and not theirs:
             self._telemetry.defect(error)
 
     @contextlib.asynccontextmanager
@@ -642,7 +675,8 @@ class _Connection(web.RequestHandler):
         if transport is None or self._peer is None:
             return
         self._telemetry.http_refused(status, self._peer[0], "headers")
-        transport.write(f"HTTP/1.1 {status} \r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        phrase = HTTPStatus(status).phrase
+        transport.write(f"HTTP/1.1 {status} {phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         self._server.outbox.answered(str(status))
         self.force_close()
 
@@ -656,11 +690,15 @@ def _problem(status: int, code: str, title: Text, detail: Text, *, zh: bool, **m
         "detail": detail.zh if zh else detail.en,
         **more,
     }
-    return web.Response(
-        status=status,
-        body=json.dumps(body, ensure_ascii=False).encode(),
-        headers={"Content-Type": "application/problem+json", "Content-Language": "zh" if zh else "en"},
-    )
+    response = _json(status, body, "application/problem+json")
+    response.headers["Content-Language"] = "zh" if zh else "en"
+    return response
+
+
+def _json(status: int, body: Mapping[str, Any], content_type: str = "application/json") -> web.Response:
+    # Without a name of our own, aiohttp tells its version and Python's.
+    headers = {"Content-Type": content_type, "Server": "gridhub"}
+    return web.Response(status=status, body=json.dumps(body, ensure_ascii=False).encode(), headers=headers)
 
 
 def _wants_chinese(accepted: str) -> bool:
@@ -710,6 +748,7 @@ _NOT_HTTP = Text(
 _NO_VALID_KEY = Text("A valid key of a vendor with this feed is needed.", "需要具有该数据源权限的厂商的有效密钥。")
 _NO_SUCH_PATH = Text("Nothing is taken at this address.", "该地址不接收数据。")
 _ONLY_POST = Text("Only POST is taken here.", "此处只接受 POST。")
+_LONG_IDEMPOTENCY_KEY = Text("Idempotency-Key may have 255 characters.", "Idempotency-Key 最多 255 个字符。")
 _TOO_SLOW = Text("The body did not come in time.", "请求体未在规定时间内传完。")
 _BAD_FRAMING = Text("The body's framing (chunks) is broken.", "请求体的分块格式有误。")
 _BROKEN_OFF = Text("The body broke off.", "请求体中途中断。")

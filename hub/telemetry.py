@@ -208,8 +208,9 @@ class FeedRecorder(FeedTelemetry):
         self._oversize = oversize.labels(feed)
         self._connections = connections.labels(feed)
         self._http_refused = {
-            answer: http_refused.labels(feed, answer) for answer in NO_MESSAGE if answer in self._answers
+            status: http_refused.labels(feed, status) for status in NO_MESSAGE if status in self._answers
         }
+        self._http_requests_refused = http_refused
         self._letter_lines, self._turned_away_lines, self._defect_lines = Ration(), Ration(), Ration()
         self._http_refused_lines = Ration()
 
@@ -281,7 +282,10 @@ class FeedRecorder(FeedTelemetry):
         self._oversize.inc()
 
     def http_refused(self, status: int, peer: str, why: str) -> None:
-        self._http_refused[str(status)].inc()
+        label = str(status)
+        if label not in self._http_refused:
+            self._http_refused[label] = self._http_requests_refused.labels(self._feed, label)
+        self._http_refused[label].inc()
         if (also := self._http_refused_lines.take()) is not None:
             self._log.warning("request refused", status=status, peer=peer, why=why, **also)
 
