@@ -6,10 +6,12 @@ limit passed, 70 defect; 141 who read them is gone.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,6 +24,7 @@ from hub.settings import Settings, load
 if TYPE_CHECKING:
     from hub.core.registry import Registry
     from hub.registry import Difference
+    from hub.vendors import NewKey
 
 MOST_LINES = 40
 Run = Callable[[argparse.Namespace, Settings], int]
@@ -123,6 +126,22 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     _registry_commands(command, under)
+    _vendor_commands(
+        under(
+            command("vendor", Text("vendors and the keys they push with", "厂商及其推送数据所用的密钥")),
+            ("add", Text("adds a vendor, and prints its key, once", "新增厂商，并显示其密钥（仅此一次）"), _vendor_add),
+            ("list", Text("vendors, their feeds and keys", "列出厂商、数据源和密钥"), _vendor_list),
+            (
+                "rotate",
+                Text(
+                    "makes a new key and prints it, once; those before it end after a while",
+                    "生成新密钥并显示（仅此一次）；旧密钥过一段时间后失效",
+                ),
+                _vendor_rotate,
+            ),
+            ("revoke", Text("ends a vendor's keys now", "立即停用厂商的密钥"), _vendor_revoke),
+        )
+    )
     schemas = command("schemas", Text("the record schemas", "记录的模式（schema）：检查与查询服务"))
     checking, _ = under(
         schemas,
@@ -169,6 +188,23 @@ def _registry_commands(
         _check,
     )
     checking_files.add_argument("folder", type=Path, nargs="?", metavar="DIR", help=str(_REGISTRY_DIR))
+
+
+def _vendor_commands(parsers: Sequence[argparse.ArgumentParser]) -> None:
+    adding, _, rotating, revoking = parsers
+    for parser in parsers:
+        parser.add_argument("--dir", type=Path, metavar="DIR", help=str(_REGISTRY_DIR))
+    for parser in (adding, rotating, revoking):
+        parser.add_argument("id", metavar="ID", help=str(_VENDOR_ID))
+    adding.add_argument("--name", metavar="NAME", required=True, help=str(_VENDOR_NAME))
+    adding.add_argument("--feed", action="append", required=True, help=str(_VENDOR_FEED))
+    adding.add_argument("--datum", metavar="DATUM", help=str(_VENDOR_DATUM))
+    adding.add_argument("--zone", metavar="ZONE", help=str(_VENDOR_ZONE))
+    adding.add_argument("--per-s", type=_above_0, metavar="N", help=str(_VENDOR_PER_S))
+    adding.add_argument("--trial", action="store_true", default=None, help=str(_VENDOR_TRIAL))
+    adding.add_argument("--gcj02-inverse", action="store_true", default=None, help=str(_VENDOR_INVERSE))
+    rotating.add_argument("--overlap", type=_from_0, metavar="H", default=72.0, help=str(_OVERLAP))
+    revoking.add_argument("--key", metavar="KEY_ID", help=str(_ONE_KEY))
 
 
 def _up(options: argparse.Namespace, settings: Settings) -> int:
@@ -228,6 +264,88 @@ def _explain(options: argparse.Namespace, settings: Settings) -> int:
     if not story:
         say(f"nothing is known of {options.id}", f"没有关于 {options.id} 的记录")
     return DONE if story else FINDING
+
+
+def _registry_dir(options: argparse.Namespace, settings: Settings) -> Path:
+    given: Path | None = options.dir
+    return given or settings.registry_dir
+
+
+def _vendor_add(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import vendors
+
+    about = {
+        "name": options.name,
+        "feeds": sorted(set(options.feed)),
+        "datum": options.datum,
+        "zone": options.zone,
+        "trial": options.trial,
+        "gcj02_inverse": options.gcj02_inverse,
+        "per_s": options.per_s,
+    }
+    given = {name: value for name, value in about.items() if value is not None}
+    return _new_key(options, vendors.add(_registry_dir(options, settings), options.id, given, datetime.now(UTC)))
+
+
+def _vendor_rotate(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import vendors
+
+    overlap = timedelta(hours=options.overlap)
+    return _new_key(options, vendors.rotate(_registry_dir(options, settings), options.id, overlap, datetime.now(UTC)))
+
+
+def _new_key(options: argparse.Namespace, new: "NewKey") -> int:
+    print(json.dumps(asdict(new), ensure_ascii=False) if options.json else new.key)
+    say(
+        f"This is key {new.key_id} of {new.vendor}. It is not shown again.",
+        f"这是 {new.vendor} 的密钥 {new.key_id}，以后不再显示。",
+    )
+    return _imported_later()
+
+
+def _vendor_revoke(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import vendors
+
+    ended = vendors.revoke(_registry_dir(options, settings), options.id, options.key, datetime.now(UTC))
+    if options.json:
+        print(json.dumps({"ended": ended}, ensure_ascii=False))
+    else:
+        for key in ended:
+            print(key)
+    return _imported_later()
+
+
+def _vendor_list(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import vendors
+
+    rows = vendors.listed(_registry_dir(options, settings), datetime.now(UTC))
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], ensure_ascii=False))
+    for row in rows if not options.json else ():
+        print("\n".join(vendors.shown(row)))
+    return _imported_later()
+
+
+def _imported_later() -> int:
+    say(
+        "What stands in the file counts once `gridhub registry import` has taken it.",
+        "文件内容在执行 gridhub registry import 之后生效。",
+    )
+    return DONE
+
+
+def _above_0(text: str) -> float:
+    if _from_0(text) == 0:
+        raise argparse.ArgumentTypeError(str(Text(f"{text!r} is not above 0", f"{text!r} 不大于 0")))
+    return float(text)
+
+
+def _from_0(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text):
+        raise argparse.ArgumentTypeError(
+            str(Text(f"{text!r} is not a number from 0, such as 2.5", f"{text!r} 不是从 0 开始的数，例如 2.5"))
+        )
+    return float(text)
 
 
 def _slot(text: str) -> int:
@@ -427,6 +545,20 @@ _REGISTRY_DIR = Text("folder with the files; else [registry] dir", "文件所在
 _NOTE = Text("why, for whoever looks at the versions later", "变更说明，供以后查看")
 _EXPORT_DIR = Text("where to write the files", "导出到该文件夹")
 _NUMBER = Text("which version; else the newest", "版本号；默认最新")
+_VENDOR_ID = Text("the vendor's id, as devices.csv names it", "厂商编号，与 devices.csv 中一致")
+_VENDOR_NAME = Text("what people call it", "厂商名称")
+_VENDOR_FEED = Text("what its keys are good for; may be given more than once", "密钥可用于的数据源；可多次给出")
+_VENDOR_DATUM = Text("which datum its places come in; else WGS84", "其坐标所用的坐标系；默认 WGS84")
+_VENDOR_ZONE = Text(
+    "time zone of its times without offset; else Asia/Shanghai", "其不带时区的时间所属的时区；默认 Asia/Shanghai"
+)
+_VENDOR_PER_S = Text("messages a second it may send for long; else 50", "每秒可持续发送的消息数；默认 50")
+_VENDOR_TRIAL = Text("its messages open no tickets", "其消息不开工单（试运行）")
+_VENDOR_INVERSE = Text(
+    "its places in GCJ-02 may be converted back, as its customer has decided", "经客户决定，可将其 GCJ-02 坐标反算"
+)
+_OVERLAP = Text("hours for which the keys before still count; else 72", "旧密钥继续有效的小时数；默认 72")
+_ONE_KEY = Text("only the key of this id", "只停用该编号的密钥")
 _PORT = Text("port on 127.0.0.1; 0 means any free one", "127.0.0.1 上的端口；0 表示任意空闲端口")
 _ADVERTISE = Text("the addresses clients are told", "对客户端公布的地址")
 _AGAINST = Text("an earlier version of the schemas folder", "较早版本的 schemas 文件夹")

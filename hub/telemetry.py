@@ -31,6 +31,7 @@ from hub.core.watch import Applied
 from hub.lang import Text, harmless
 
 FATES = ("published", "dead-lettered", "spooled", "empty", "refused")
+NO_MESSAGE = ("400", "401", "404", "405", "408")
 HTTP_TIMEOUT_S = 5.0
 LINES = 20
 LIBRARY_LINES = 3
@@ -104,6 +105,9 @@ class FeedTelemetry(Telemetry):
 
     def oversize(self) -> None:
         """A message was longer than its standard allows, and was read all the same."""
+
+    def http_refused(self, status: int, peer: str, why: str) -> None:
+        """A request over HTTP was no message: without a valid key, to no address, or not HTTP at all. `why` names vendor and key id at most."""
 
 
 class RouterTelemetry(Telemetry):
@@ -198,6 +202,7 @@ class FeedRecorder(FeedTelemetry):
         oversize = counter(
             "gridhub_oversize_messages_total", "Messages longer than their standard allows, read all the same."
         )
+        http_refused = counter("gridhub_http_refused_total", "Requests over HTTP that were no messages.", "status")
         connections = Gauge("gridhub_connections", "Connections open now.", ("feed",), registry=self.registry)
 
         # Children are made ahead: a series that appears with its first event hides that event from rate().
@@ -212,7 +217,12 @@ class FeedRecorder(FeedTelemetry):
         self._noise = noise.labels(feed)
         self._oversize = oversize.labels(feed)
         self._connections = connections.labels(feed)
+        self._http_refused = {
+            status: http_refused.labels(feed, status) for status in NO_MESSAGE if status in self._answers
+        }
+        self._http_requests_refused = http_refused
         self._letter_lines, self._turned_away_lines, self._defect_lines = Ration(), Ration(), Ration()
+        self._http_refused_lines = Ration()
 
     def starting(self) -> None:
         self._log.info("starting", version=__version__)
@@ -286,6 +296,14 @@ class FeedRecorder(FeedTelemetry):
 
     def oversize(self) -> None:
         self._oversize.inc()
+
+    def http_refused(self, status: int, peer: str, why: str) -> None:
+        label = str(status)
+        if label not in self._http_refused:
+            self._http_refused[label] = self._http_requests_refused.labels(self._feed, label)
+        self._http_refused[label].inc()
+        if (also := self._http_refused_lines.take()) is not None:
+            self._log.warning("request refused", status=status, peer=peer, why=why, **also)
 
 
 class RouterRecorder(RouterTelemetry):

@@ -87,6 +87,9 @@ class RememberingTelemetry(FeedTelemetry):
     def oversize(self) -> None:
         self.happened.append(("oversize",))
 
+    def http_refused(self, status: int, peer: str, why: str) -> None:
+        self.happened.append(("http_refused", status, peer, why))
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
