@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from math import cos, radians
+from math import cos, isfinite, radians
 
 import numpy as np
 import shapely
@@ -25,7 +25,10 @@ NEAR_TOWN_M = 5000.0
 METRES_PER_DEGREE = 110_950.0
 # Of a polygon, a share of a cell below this is the noise of coordinates.
 NOISE_M2 = 0.01
-CIRCLE_SEGMENTS = 16
+# Two distances, of a point to two cells, are equal to the noise of coordinates.
+NOISE_M = 0.001
+# A straight border is curved in a shifted datum: in pieces no longer than this it is right to 2 cm.
+STRAIGHT_DEGREES = 0.005
 
 
 class PlaceMark(StrEnum):
@@ -89,13 +92,13 @@ class Map:
         for cell in sorted(registry.cells, key=lambda area: area.id):
             by_town.setdefault(cell.id[: len(UNKNOWN_TOWN)], []).append(cell)
         self._cells = by_town
-        self._layers: dict[tuple[str, str], _Layer] = {}
+        self._layers: dict[tuple[str | None, str], _Layer] = {}
 
     def town(self, place: Place) -> str | None:
         """The town that contains the place (of several, on a border, the smaller code), 000000000 within 5 km of one, None farther from all."""
         if (spot := _spot(place)) is None:
             return UNKNOWN_TOWN
-        layer = self._layer("", self._towns, spot.datum)
+        layer = self._layer(None, self._towns, spot.datum)
         if inside := layer.touching(spot.point):
             return inside[0]
         return UNKNOWN_TOWN if layer.nearest(spot.point, NEAR_TOWN_M) else None
@@ -113,20 +116,24 @@ class Map:
         also = tuple(sorted(within - {grid, ""}))
         return Located(cell, grid, PlaceMark.UNCERTAIN if also else mark, also)
 
-    def _layer(self, name: str, areas: Sequence[Area], datum: str) -> "_Layer":
-        key = name, datum
+    def _layer(self, town: str | None, areas: Sequence[Area], datum: str) -> "_Layer":
+        """The cells of a town, or for None all towns."""
+        key = town, datum
         if key not in self._layers:
             self._layers[key] = _Layer(areas, datum)
         return self._layers[key]
 
 
 def _spot(place: Place) -> _Spot | None:
+    """None for what is no place: nothing, not a number, or given in a datum that the map cannot be converted to."""
     accuracy = place.accuracy_m or 0.0
     if place.lon is not None and place.lat is not None:
-        return _Spot(datums.WGS84, (place.lon, place.lat), place.geometry, accuracy)
-    if place.given_x is not None and place.given_y is not None and place.datum in datums.FORWARD:
-        return _Spot(place.datum, (place.given_x, place.given_y), place.given_geometry, accuracy)
-    return None
+        spot = _Spot(datums.WGS84, (place.lon, place.lat), place.geometry, accuracy)
+    elif place.given_x is not None and place.given_y is not None and place.datum in datums.FORWARD:
+        spot = _Spot(place.datum, (place.given_x, place.given_y), place.given_geometry, accuracy)
+    else:
+        return None
+    return spot if all(map(isfinite, spot.point)) else None
 
 
 @dataclass
@@ -144,7 +151,7 @@ class _Layer:
     def _shapes(self) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
         shapes = np.array([shape(json.loads(area.geometry)) for area in self.areas], dtype=object)
         if forward := datums.FORWARD.get(self.datum):
-            shapes = shapely.transform(shapes, _each(forward))
+            shapes = shapely.transform(shapely.segmentize(shapes, STRAIGHT_DEGREES), _each(forward))
         return shapes
 
     @cached_property
@@ -169,10 +176,9 @@ class _Layer:
     def nearest(self, point: tuple[float, float], metres: float) -> str:
         """The nearest area within so many metres, of several the smaller id; empty where there is none."""
         here = Point(0.0, 0.0)
-        found = [
-            (flat(self._shapes[self._index[name]], point).distance(here), name) for name in self.within(point, metres)
-        ]
-        return min(found)[1] if found else ""
+        names = self.within(point, metres)
+        away = [flat(self._shapes[self._index[name]], point).distance(here) for name in names]
+        return next((name for name, each in zip(names, away, strict=True) if each - min(away) < NOISE_M), "")
 
     def find(self, spot: _Spot) -> tuple[PlaceMark, str]:
         """The one area, and how it came about."""
@@ -187,10 +193,12 @@ class _Layer:
 
     def _largest(self, spot: _Spot) -> str:
         """The area that has the largest share of a polygon; empty where none has any, or it is no polygon."""
-        geometry = flat(shape(json.loads(spot.geometry)), spot.point)
-        if not geometry.area:
+        # A ring that crosses itself would have no area, or a wrong one.
+        given = shapely.make_valid(shape(json.loads(spot.geometry)))
+        if not given.area:
             return ""
-        near = sorted(self._tree.query(shape(json.loads(spot.geometry)), predicate="intersects"))
+        geometry = flat(given, spot.point)
+        near = sorted(self._tree.query(given, predicate="intersects"))
         shares = [(flat(self._shapes[index], spot.point).intersection(geometry).area, index) for index in near]
         best = max((share for share, _ in shares), default=0.0)
         # Equal shares differ by the noise of their coordinates.
