@@ -30,10 +30,12 @@ from rich.live import Live
 from hub.command import DONE, UNAVAILABLE
 from hub.core.errors import HubError, Rejected
 from hub.core.events import DeadLetter, Decision, Outcome, State, Ticket, TicketEvent
+from hub.core.registry import Registry
 from hub.kafka_log import Arrived, Tail
 from hub.lang import Text
+from hub.registry import Versions
 from hub.running import on_stop
-from hub.settings import Settings
+from hub.settings import KafkaSettings, Settings
 from hub.view import Feed, Happening, Matter, Picture, Router, Screen, line, summary
 from hub.wire import Wire
 
@@ -174,7 +176,9 @@ class Sources:
         self._processes = Processes(
             self._data, LOOPBACK if listen is None or listen.host in EVERYWHERE else listen.host
         )
-        self._log = TicketLog(Wire.load())
+        self._names = Names()
+        self._log = TicketLog(Wire.load(), self._names)
+        self._registry = Versions(settings.model_copy(update={"kafka": _at(settings, bootstrap)}), "gridhub-top")
         self._tail = tail
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -183,7 +187,11 @@ class Sources:
         self._looks = 0
         self._threads = [
             threading.Thread(target=self._work, args=(work,), name=name, daemon=True)
-            for name, work in (("top metrics", self._look), ("top topics", self._follow))
+            for name, work in (
+                ("top metrics", self._look),
+                ("top topics", self._follow),
+                ("top names", self._learn_names),
+            )
         ]
         self._defect: Exception | None = None
 
@@ -255,6 +263,15 @@ class Sources:
             self._looks += 1
             self._stop.wait(LOOK_S)
 
+    def _learn_names(self) -> None:
+        """Names are a help to readers: without a registry, or Kafka, ids stand in."""
+        while not self._stop.is_set():
+            with contextlib.suppress(HubError):
+                if (registry := self._registry.newest()) is not None:
+                    self._names.learn(registry)
+            self._stop.wait(RETRY_S)
+        self._registry.close()
+
     def _follow(self) -> None:
         while not self._stop.is_set():
             try:
@@ -284,10 +301,36 @@ class Sources:
             self._kafka = "" if self._complete else str(Text("reading what is there", "正在读取已有记录"))
 
 
+def _at(settings: Settings, bootstrap: str) -> KafkaSettings:
+    return settings.kafka.model_copy(update={"bootstrap": bootstrap})
+
+
+class Names:
+    """What people and grids are called, by the newest registry."""
+
+    def __init__(self) -> None:
+        self._people: Mapping[str, str] = {}
+        self._grids: Mapping[str, str] = {}
+
+    def learn(self, registry: Registry) -> None:
+        """From now on by this one."""
+        self._people = {person.id: person.name for person in registry.people}
+        self._grids = {grid.id: grid.name for grid in registry.grids}
+
+    def whose(self, ticket: Ticket) -> str:
+        """The owner's name; nothing for the queue of the grid centre."""
+        return self._people.get(ticket.owner, ticket.owner) if ticket.owner else ""
+
+    def where(self, ticket: Ticket) -> str:
+        """The name of the duty grid."""
+        return self._grids.get(ticket.grid, ticket.grid)
+
+
 class TicketLog:
     """What the topics say of tickets, and what happened last; records of different topics come in any order."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, names: Names | None = None) -> None:
+        self._names = names or Names()
         self.opened = self.cleared = 0
         """Steps since the reading began that were told of."""
         self._wire = wire
@@ -326,11 +369,13 @@ class TicketLog:
             since, event, new = self._waiting.popleft()
             ticket = self._open.get(event.ticket_id) or self._cleared_one(event.ticket_id)
             place = (event.town, event.decision_seq)
-            known = ticket is not None and ticket.version >= event.version and place in self._reasons
+            # What a new registry moves has its reason itself.
+            explained = bool(event.reason) or place in self._reasons
+            known = ticket is not None and ticket.version >= event.version and explained
             if known or now - since > JOIN_S:
                 self.opened += new and event.step == Outcome.OPENED
                 self.cleared += new and event.step == Outcome.CLEARED
-                self.happened(self._step(event, ticket, self._reasons.pop(place, "")), new=new)
+                self.happened(self._step(event, ticket, event.reason or self._reasons.pop(place, "")), new=new)
             else:
                 self._waiting.append((since, event, new))
 
@@ -397,7 +442,7 @@ class TicketLog:
             at=event.at,
             what=event.step,
             town=event.town,
-            device=ticket.device if ticket else event.ticket_id,
+            device=(ticket.device or ticket.case_no or ticket.vendor) if ticket else event.ticket_id,
             kind=ticket.kind if ticket else "",
             detail=why,
             open_s=(event.at - ticket.opened_at) / 1000 if ticket and ended else None,
@@ -412,11 +457,13 @@ class TicketLog:
         return Matter(
             id=ticket.id,
             town=ticket.town,
-            device=ticket.device,
+            device=ticket.device or ticket.case_no or ticket.vendor,
             kind=ticket.kind,
             reason=self._opening.get(ticket.id, ""),
             opened_at=ticket.opened_at,
             cleared_at=ticket.cleared_at,
+            whose=self._names.whose(ticket),
+            where=self._names.where(ticket),
         )
 
 

@@ -30,11 +30,21 @@ KINDS = {
     "air.pm10.over_limit": Text("PM10", "PM10"),
     "air.pm25.over_limit": Text("PM2.5", "PM2.5"),
     "air.device_alarm": Text("alarm", "报警"),
+    "camera.fire": Text("fire", "火情"),
+    "camera.smoke": Text("smoke", "烟雾"),
+    "camera.dust": Text("dust", "扬尘"),
+    "camera.bare_soil": Text("soil", "裸土"),
+    "camera.muck_truck": Text("truck", "渣土车"),
+    "camera.trouble": Text("broken", "设备故障"),
+    "patrol.illegal_building": Text("bldg", "违建"),
 }
 STEPS = {
     "opened": Text("opened", "开单"),
     "updated": Text("updated", "更新"),
     "cleared": Text("cleared", "解除"),
+    "reassigned": Text("moved", "改派"),
+    "handed-over": Text("handed", "移交"),
+    "trial": Text("trial", "试用"),
     "no_rule": Text("no rule", "无规则"),
     "late": Text("late", "迟到"),
     "expired": Text("expired", "过期"),
@@ -92,7 +102,7 @@ class Router:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matter:
-    """A ticket. `reason`: of its opening, empty where it is not known."""
+    """A ticket. `reason`: of its opening, empty where it is not known; `whose`, `where`: owner and grid by name."""
 
     id: str
     town: str
@@ -101,6 +111,8 @@ class Matter:
     reason: str
     opened_at: int
     cleared_at: int | None
+    whose: str = ""
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,6 +348,14 @@ def _tickets(picture: Picture, matters: Sequence[Matter], width: int) -> list[St
     )
     if not matters:
         return [Styled(str(title), "bold")]
+    named = [
+        Column("", cells, order)
+        for order, cells in (
+            (2, [harmless(one.whose) for one in matters]),
+            (4, [harmless(one.where) for one in matters]),
+        )
+        if any(cells)
+    ]
     rows = table(
         [
             Column("", [_mark(matter) for matter in matters]),
@@ -344,6 +364,7 @@ def _tickets(picture: Picture, matters: Sequence[Matter], width: int) -> list[St
             Column("", [harmless(matter.device) for matter in matters]),
             Column("", [_lasted(_open_s(matter, picture.at)) for matter in matters], least=5, right=True),
             Column("", [_kind(matter.kind) for matter in matters], 1),
+            *named,
             Column("", [reason(matter.reason) for matter in matters], 2, least=REASON_COLUMNS, cut=True),
         ],
         width,
