@@ -238,7 +238,6 @@ def test_the_command_prints_a_key_once_on_stdout(tmp_path: Path, capsys: pytest.
     [
         ["add", "a", "--name", "A"],
         ["add", "a", "--feed", "camera"],
-        ["add", "a", "--name", "A", "--feed", "water"],
         ["add", "a", "--name", "A", "--feed", "air", "--per-s", "0"],
         ["rotate", "a", "--overlap", "-1"],
         ["rotate", "a", "--overlap", "nan"],
