@@ -606,6 +606,8 @@ class _Connection(web.RequestHandler):
             return await super()._handle_request(request, *rest)
         finally:
             self._busy = False
+            if self._half_closed and not self._messages:
+                self.close()  # nothing can come any more
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
