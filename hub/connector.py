@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from hub.core.errors import Reason, Rejected, Unavailable
-from hub.core.events import AirAlert, DeadLetter, Reading
+from hub.core.events import Alert, DeadLetter, Reading
 from hub.core.registry import Registry
 from hub.kafka_log import Full, Publisher
 from hub.lang import Text, progress
@@ -102,9 +102,7 @@ class Outbox:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def publish(
-        self, topic: str, event: Reading | AirAlert, raw: bytes, *, answered: bool = True
-    ) -> asyncio.Future[Fate]:
+    def publish(self, topic: str, event: Reading | Alert, raw: bytes, *, answered: bool = True) -> asyncio.Future[Fate]:
         """Hands a record to Kafka, synchronously and in call order; the future gives its one first fate, never an exception.
 
         PUBLISHED: acknowledged by all in-sync replicas within the budget. DEAD_LETTERED: the record does not fit its schema or is
