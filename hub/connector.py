@@ -7,14 +7,15 @@ the fate is one of `KEPT`, and `answered` is called when the answer went out.
 
 import asyncio
 import contextlib
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
 from hub.core.errors import Reason, Rejected, Unavailable
-from hub.core.events import Alert, DeadLetter, Reading
-from hub.core.registry import Registry
+from hub.core.events import Alert, DeadLetter, LifeSign, Reading
+from hub.core.registry import Device, Registry
 from hub.kafka_log import Full, Publisher
 from hub.lang import Text, progress
 from hub.registry import Follower
@@ -24,6 +25,8 @@ from hub.telemetry import FeedRecorder, FeedTelemetry, log_to, serve_wsgi, telem
 from hub.wire import Record, Wire, headers
 
 DEAD_LETTERS = "dead-letters"
+LIFE_SIGNS = "life-signs"
+LIFE_SIGN_EVERY_S = 60.0
 KAFKA_TRY_S = 5.0
 KAFKA_LOOK_S = 1.0
 SOURCE_STOP_S = 5.0
@@ -54,6 +57,7 @@ class Log(Protocol):
         value: bytes,
         headers: Sequence[tuple[str, bytes]],
         done: Callable[[Exception | None], None],
+        town: str = "",
     ) -> None: ...
 
 
@@ -94,6 +98,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._fates: Counter[Fate] = Counter()
         self._received = 0
+        self._heard: dict[str, float] = {}  # when each device's last life sign was written
         # In order of deadline, since all have the same budget. Those settled leave when they come to the front.
         self._pending: deque[_Pending] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -149,6 +154,27 @@ class Outbox:
         self._receive()
         self._count(Fate.REFUSED, reason, device)
         return Fate.REFUSED
+
+    def alive(self, device: Device, said: str) -> None:
+        """Something was heard of a device (`data`, `heartbeat`, `fault`): a life sign, at most once a minute each, on its town's partition. It is no
+        message of the balance, and where Kafka does not take it, the next minute's will do.
+        """
+        now = self._loop.time()
+        if now - self._heard.get(device.id, -LIFE_SIGN_EVERY_S) < LIFE_SIGN_EVERY_S:
+            return
+        self._heard[device.id] = now
+        sign = LifeSign(
+            device=device.id,
+            town=device.town,
+            vendor=device.vendor,
+            feed=self._feed,
+            heard_at=time.time_ns() // 1_000_000,
+            said=said,
+        )
+        # What cannot be encoded was registered so: the device's records tell of it.
+        with contextlib.suppress(Rejected, Unavailable):
+            value = self._wire.encode(sign)
+            self._log.publish(LIFE_SIGNS, device.id, value, headers(sign), lambda _error: None, device.town)
 
     def answered(self, answer: str) -> None:
         """Counts an answer that went out to the sender (`9014`, `9013`, `200`)."""
@@ -292,7 +318,7 @@ def run(
 ) -> None:
     """Serves `source` until SIGTERM or SIGINT, then ends in order within 10 s.
 
-    feed: `air`; also the process' name in `DATA/run/air.json`. topics: what it publishes to; the dead letters are added.
+    feed: `air`; also the process' name in `DATA/run/air.json`. topics: what it publishes to; dead letters and life signs are added.
     budget_s: seconds Kafka has to acknowledge. metrics: where /metrics, /live, /ready are, unless `[telemetry] listen` says else.
     answers: which answers the feed gives, for their metric. Waits for Kafka and a registry for as long as it takes, serving nothing but
     /metrics, /live and /ready. Raises Misconfigured; any other exception is a defect.
@@ -328,7 +354,7 @@ class _Process:
         self._telemetry.starting()
         server, _ = serve_wsgi(telemetry_app(self._telemetry.registry, self._reasons), metrics.host, metrics.port)
         try:
-            self._publisher = await self._connected((*topics, DEAD_LETTERS))
+            self._publisher = await self._connected((*topics, DEAD_LETTERS, LIFE_SIGNS))
             if self._publisher is None:
                 return
             if not await self._registered():

@@ -69,7 +69,12 @@ OWN_FILES = 128 + 4 * BACKLOG
 
 
 class HttpSettings(BaseModel, frozen=True, extra="forbid"):
-    """What every feed over HTTP lets be set; its own section adds to it. See `deploy/hub.example.toml` for each key."""
+    """What every feed over HTTP lets be set; its own section adds to it, `listen` at least. See `deploy/hub.example.toml` for each key.
+
+    max_body: bytes. max_pending_bytes: what the bodies in memory may take together, one vendor's a quarter of it. header_timeout_s: from a
+    request's first byte to the end of its headers; where that byte came in the instant of the answer before, `idle_timeout_s` bounds it.
+    body_timeout_s: for the whole body. idle_timeout_s: from one answer to the next request's headers.
+    """
 
     listen: Listen
     max_body: PositiveInt = 4 * 1024 * 1024
@@ -442,8 +447,9 @@ class HttpSource:
             raise _Refused(408, Reason.TIMEOUT, _TIMEOUT, _TOO_SLOW) from None
         except RequestPayloadError:
             raise _Refused(400, Reason.SYNTAX, _BAD_REQUEST, _BAD_FRAMING) from None
-        except (ConnectionError, RuntimeError):
-            if request.transport is not None:
+        except (OSError, RuntimeError) as error:
+            # aiohttp raises a bare RuntimeError where it would wait on a connection that has ended.
+            if isinstance(error, RuntimeError) and request.transport is not None:
                 raise
             raise _Refused(400, Reason.LENGTH, _BAD_REQUEST, _BROKEN_OFF) from None
         return b"".join(chunks)
@@ -600,6 +606,8 @@ class _Connection(web.RequestHandler):
             return await super()._handle_request(request, *rest)
         finally:
             self._busy = False
+            if self._half_closed and not self._messages:
+                self.close()  # nothing can come any more
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -23,6 +23,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from kafka.net.compat import KafkaNetClient
+from kafka.partitioner.default import murmur2
 
 from hub.core.errors import HubError, Misconfigured, Reason, Rejected, Unavailable
 from hub.lang import Text
@@ -71,8 +72,17 @@ class Publisher:
         self._closed = False
         self._producer: Any = self._connect(wait_s)
 
-    def publish(self, topic: str, key: str, value: bytes, headers: Sequence[tuple[str, bytes]], done: Done) -> None:
-        """Enqueues one record and returns at once; later `done` is called exactly once, on another thread.
+    def publish(
+        self,
+        topic: str,
+        key: str,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]],
+        done: Done,
+        town: str = "",
+    ) -> None:
+        """Enqueues one record and returns at once; later `done` is called exactly once, on another thread. `town`: on whose partition it goes, where
+        that is not the key's.
 
         `done(None)`: all in-sync replicas have it. `done(Unavailable)`: given up, it may be there or not. `done(Rejected)`: the broker
         finds it too large. Raises, and then `done` is never called: Unavailable (no broker, or `max_bytes` wait already: `Full`),
@@ -90,7 +100,8 @@ class Publisher:
             self._waiting[number] = (time.monotonic(), size)
             self._waiting_bytes += size
         try:
-            future = producer.send(topic, value=value, key=encoded_key, headers=list(headers))
+            partition = self._partition(producer, topic, town) if town else None
+            future = producer.send(topic, value=value, key=encoded_key, headers=list(headers), partition=partition)
         except MessageSizeTooLargeError:
             self._forget(number)
             raise Rejected(Reason.TOO_LARGE, f"{size} bytes") from None
@@ -146,6 +157,13 @@ class Publisher:
             producer, self._producer = self._producer, None
         if producer is not None:
             discard(producer)
+
+    def _partition(self, producer: Any, topic: str, town: str) -> int:
+        """Where the records of a town lie. Raises ValueError while the topic is not known."""
+        count = len(producer.partitions_for(topic))
+        if not count:
+            raise ValueError(f"{topic} is not known")
+        return home(town, count)
 
     def _forget(self, number: int) -> None:
         with self._changed:
@@ -360,6 +378,11 @@ def _missing(topic: str, bootstrap: str) -> Text:
         f"the topic {topic} does not exist at {bootstrap}: run gridhub topics create",
         f"{bootstrap} 上没有主题 {topic}：请运行 gridhub topics create",
     )
+
+
+def home(town: str, count: int) -> int:
+    """The partition of a town's records, of so many: the Java client's default, part of the contract."""
+    return (int(murmur2(town.encode())) & 0x7FFFFFFF) % count
 
 
 class Full(Unavailable):

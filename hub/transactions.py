@@ -36,12 +36,11 @@ from kafka.errors import (
     RecordListTooLargeError,
     RetriableError,
 )
-from kafka.partitioner.default import murmur2
 from kafka.structs import OffsetAndMetadata
 
 from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
-from hub.kafka_log import Clients, discard
+from hub.kafka_log import Clients, discard, home
 from hub.lang import Text
 from hub.partition import HANDED_OVER, Arrived, Outgoing
 from hub.settings import Settings
@@ -485,9 +484,9 @@ class Whole:
 
 
 def partition_of(settings: Settings) -> Callable[[str], int]:
-    """Where a town's records belong: the Java client's default, part of the contract."""
+    """Where a town's records belong."""
     count = settings.kafka.partitions
-    return lambda town: (murmur2(town.encode()) & 0x7FFFFFFF) % count
+    return lambda town: home(town, count)
 
 
 class BrokerClock:

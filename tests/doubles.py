@@ -12,6 +12,7 @@ from typing import Any
 from kafka.protocol.api_header import RequestHeader, ResponseClassRegistry
 from kafka.protocol.api_message import ApiMessage
 
+from hub.connector import LIFE_SIGNS
 from hub.core.errors import AbortReason, Reason
 from hub.core.events import Decision
 from hub.core.registry import Registry
@@ -107,13 +108,25 @@ class FakeLog:
 
     def __init__(self, *, keeps: bool = False) -> None:
         self.sent: list[Sent] = []
+        self.life_signs: list[tuple[str, str, bytes]] = []
         self.raises: Exception | None = None
         self.keeps = keeps
 
-    def publish(self, topic: str, key: str, value: bytes, headers: Sequence[tuple[str, bytes]], done: Done) -> None:
-        """Raises what `raises` holds; acknowledges at once where `keeps` is set."""
+    def publish(
+        self,
+        topic: str,
+        key: str,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]],
+        done: Done,
+        town: str = "",
+    ) -> None:
+        """Raises what `raises` holds; acknowledges at once where `keeps` is set. Life signs, which nobody waits for, go to `life_signs`."""
         if self.raises:
             raise self.raises
+        if topic == LIFE_SIGNS:
+            self.life_signs.append((key, town, value))
+            return
         self.sent.append(Sent(topic, key, value, headers, done))
         if self.keeps:
             done(None)

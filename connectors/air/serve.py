@@ -250,9 +250,11 @@ class Connection:
         header = message.header
         if message.oversize:
             self._telemetry.oversize()
+        device = self._devices.by_mn().get(header.mn)
+        if device:
+            self._outbox.alive(device, "heartbeat" if header.cn in NOTICES else "data")
         if header.cn in NOTICES:
             return self._empty(header)
-        device = self._devices.by_mn().get(header.mn)
         if device is None:
             return self._keep_unread(message, Reason.UNKNOWN_DEVICE, f"MN {header.mn}", accepted_at)
         record = translate(message, device, accepted_at, self._parts, self._settings.minute_period_s)
@@ -265,6 +267,8 @@ class Connection:
     def _keep_unread(self, one: Message | Fault, reason: Reason, detail: str, accepted_at: int) -> Reply:
         header = one.header
         device = self._devices.by_mn().get(header.mn) if header else None
+        if device:
+            self._outbox.alive(device, "fault")
         # A resend has the same QN; without one the minute tells two equal faults apart.
         when = header.qn if header and header.qn else f"{accepted_at // 60_000}"
         cn, told = _told(header)

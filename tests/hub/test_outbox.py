@@ -11,7 +11,8 @@ import pytest
 
 from hub.connector import KEPT, Fate, Outbox
 from hub.core.errors import Reason, Rejected, Unavailable
-from hub.core.events import DeadLetter, Reading
+from hub.core.events import DeadLetter, LifeSign, Reading
+from hub.core.registry import Device
 from hub.kafka_log import Full
 from hub.wire import Wire
 from tests.doubles import FakeLog, RememberingTelemetry, Sent
@@ -294,3 +295,26 @@ def _anything(box: Outbox, chance: random.Random) -> Awaitable[Fate]:
 def _acknowledge(results: Sequence[tuple[Sent, Exception | None]]) -> None:
     for sent, error in results:
         sent.done(error)
+
+
+def test_a_device_that_is_heard_gives_a_life_sign_a_minute_on_its_towns_partition() -> None:
+    async def test() -> None:
+        log = FakeLog(keeps=True)
+        box = outbox(log)
+        first, second = (Device(id=name, mn=name, vendor="demo", feed="air", town="410122103") for name in ("a", "b"))
+        for _ in range(3):
+            box.alive(first, "data")
+        box.alive(second, "heartbeat")
+        assert [(key, town) for key, town, _ in log.life_signs] == [("a", "410122103"), ("b", "410122103")]
+        sign = WIRE.decode(log.life_signs[1][2])
+        assert isinstance(sign, LifeSign)
+        assert (sign.device, sign.vendor, sign.feed, sign.said) == ("b", "demo", "air", "heartbeat")
+        loop = asyncio.get_running_loop()
+        box._heard["a"] = loop.time() - 61
+        box.alive(first, "fault")
+        assert len(log.life_signs) == 3
+        assert box.balance()["received"] == 0, "a life sign is no message"
+        log.raises = Unavailable("away")
+        box.alive(Device(id="c", mn="c", vendor="demo", feed="air", town="410122103"), "data")
+
+    run(test())

@@ -244,8 +244,8 @@ def test_the_command_prints_a_key_once_on_stdout(tmp_path: Path, capsys: pytest.
         ["rotate"],
     ],
 )
-def test_what_is_no_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_command(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["vendor", *words])
+        main(["vendor", *words, "--dir", str(tmp_path)])
     assert ended.value.code == 2
     assert "gridhub vendor" in capsys.readouterr().err

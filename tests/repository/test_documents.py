@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from connectors.air.settings import AirSettings
+from connectors.camera.settings import CameraSettings
 from hub.settings import HostPort, RuleSettings, Settings, load, section
 
 ROOT = Path(__file__).parents[2]
@@ -45,13 +46,14 @@ def documented() -> set[str]:
 def test_every_setting_is_in_the_example() -> None:
     known = {key for key in keys(Settings) if key not in {"source", "patrol", "camera", "order", "air", "rules"}}
     rules = {f"rules.{field.alias or name}" for name, field in RuleSettings.model_fields.items()}
-    assert documented() == known | keys(AirSettings, "air.") | rules
+    assert documented() == known | keys(AirSettings, "air.") | keys(CameraSettings, "camera.") | rules
 
 
 def test_the_example_says_the_defaults() -> None:
     settings = load(EXAMPLE)
-    assert settings.model_copy(update={"source": "defaults", "air": {}}) == Settings()
+    assert settings.model_copy(update={"source": "defaults", "air": {}, "camera": {}}) == Settings()
     assert section(settings, "air", AirSettings) == AirSettings()
+    assert section(settings, "camera", CameraSettings) == CameraSettings()
 
 
 def test_every_metric_has_a_paragraph() -> None:

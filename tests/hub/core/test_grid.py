@@ -131,6 +131,21 @@ def test_a_polygon_is_where_most_of_it_is(ring: Ring, place: Place, found: Locat
     assert MAP.locate(replace(place, geometry=area("", ring).geometry), TOWN) == found
 
 
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 1)])
+def test_equal_is_equal_though_coordinates_have_noise(numbers: tuple[int, int]) -> None:
+    """Two cells alike, east and west of a place that lies between them, at places where sums of decimals are not exact."""
+    chance = Random(7)
+    for _ in range(200):
+        x, y = chance.uniform(0, 50), chance.uniform(0, 50)
+        west, east = square(x - 10.3, y, 10), square(x + 0.3, y, 10)
+        cells = (area(cell(numbers[0]), west, grid="G1"), area(cell(numbers[1]), east, grid="G1"))
+        between = at(x, y + 5)
+        asked = Map(Registry(cells=cells))
+        assert asked.locate(between, TOWN) == located(1, PlaceMark.NEAREST)
+        both = area("", square(x - 4.1, y + 1, 8.2)).geometry
+        assert asked.locate(replace(between, geometry=both), TOWN).cell == cell(1)
+
+
 @pytest.mark.parametrize("kind", ["Point", "LineString", "MultiPoint"])
 def test_what_has_no_area_is_where_its_point_is(kind: str) -> None:
     coordinates = [WEST + STEP, SOUTH] if kind == "Point" else [[WEST + STEP, SOUTH], [WEST + 2 * STEP, SOUTH]]

@@ -1,0 +1,58 @@
+"""Pictures by their hash: whole or not at all, once, and as they were."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from hub.core.errors import Rejected, Unavailable
+from hub.evidence import MOST_BYTES, Evidence, media_type
+
+
+def test_a_content_lies_under_its_hash_once(tmp_path: Path) -> None:
+    store = Evidence(tmp_path)
+    name = store.keep(b"picture")
+    assert name == hashlib.sha256(b"picture").hexdigest()
+    assert store.path(name).read_bytes() == b"picture"
+    before = store.path(name).stat().st_mtime_ns
+    assert store.keep(b"picture") == name
+    assert store.path(name).stat().st_mtime_ns == before
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [store.path(name)]
+
+
+def test_what_was_cut_off_before_is_written_again(tmp_path: Path) -> None:
+    store = Evidence(tmp_path)
+    name = store.keep(b"picture")
+    store.path(name).write_bytes(b"pic")
+    store.keep(b"picture")
+    assert store.path(name).read_bytes() == b"picture"
+
+
+def test_too_large_a_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Rejected):
+        Evidence(tmp_path).keep(bytes(MOST_BYTES + 1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fails_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Unavailable, match="No space left"):
+        Evidence(tmp_path).keep(b"picture")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"<svg onload=alert(1)>", "application/octet-stream"),
+        (b"", "application/octet-stream"),
+    ],
+)
+def test_a_type_is_what_the_content_says(content: bytes, kind: str) -> None:
+    assert media_type(content) == kind
