@@ -23,7 +23,9 @@ from hub.settings import Settings, load
 
 if TYPE_CHECKING:
     from hub.core.registry import Registry
+    from hub.dead_letters import Done, Entry
     from hub.registry import Difference
+    from hub.tap import Condition
     from hub.vendors import NewKey
 
 MOST_LINES = 40
@@ -100,6 +102,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("id", metavar="ID", help=str(_ID))
 
+    _tap_command(command)
+    _dead_letter_commands(
+        under(
+            command("dead-letters", Text("messages that could not be read", "无法读取的报文（死信）")),
+            ("list", Text("which there are, and how they stand", "列出死信及其处理状态"), _letters_list),
+            ("show", Text("everything about one, and its bytes", "显示一条死信的全部信息和原始数据"), _letters_show),
+            (
+                "replay",
+                Text(
+                    "gives them to their feed once more: 1 where one still cannot be read",
+                    "重新处理死信：仍无法读取则返回 1",
+                ),
+                _letters_replay,
+            ),
+            ("drop", Text("puts them aside; nothing is deleted", "放弃处理（不会删除）"), _letters_drop),
+        )
+    )
+
     replay = command(
         "replay",
         Text(
@@ -154,6 +174,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument("--against", type=Path, metavar="DIR", help=str(_AGAINST))
     return parser
+
+
+def _tap_command(command: "Callable[..., argparse.ArgumentParser]") -> None:
+    tap = command("tap", Text("what lies on a topic and what arrives there", "查看主题中的记录"), _tap)
+    tap.add_argument("topic", metavar="TOPIC", help=str(_TOPIC))
+    tap.add_argument("--from", dest="start", type=_from_where, metavar="WHERE", default=0, help=str(_FROM_WHERE))
+    tap.add_argument("--where", action="append", type=_condition, metavar="FIELD=VALUE", default=[], help=str(_WHERE))
+    tap.add_argument("--limit", type=_some, metavar="N", default=0, help=str(_LIMIT))
+    tap.add_argument("--follow", action=argparse.BooleanOptionalAction, default=True, help=str(_FOLLOW))
+    tap.add_argument("--raw-key", action="store_true", help=str(_RAW_KEY))
+    tap.add_argument("--unmasked", action="store_true", help=str(_UNMASKED))
+
+
+def _dead_letter_commands(parsers: Sequence[argparse.ArgumentParser]) -> None:
+    listing, showing, replaying, dropping = parsers
+    for parser in (listing, replaying, dropping):
+        parser.add_argument("--feed", default="", help=str(_LETTER_FEED))
+        parser.add_argument("--reason", default="", help=str(_LETTER_REASON))
+        parser.add_argument("--since", type=_since, metavar="WHEN", default=0, help=str(_SINCE))
+    showing.add_argument("id", metavar="ID", help=str(_LETTER_ID))
+    showing.add_argument("--raw", type=Path, metavar="FILE", help=str(_RAW))
+    for parser in (replaying, dropping):
+        parser.add_argument("ids", nargs="*", metavar="ID", help=str(_LETTER_ID))
+        parser.add_argument("--all", action="store_true", help=str(_ALL))
+        parser.add_argument("--yes", action="store_true", help=str(_YES))
+    replaying.add_argument("--with", dest="mended", type=Path, metavar="FILE", help=str(_MENDED))
 
 
 def _registry_commands(
@@ -266,6 +312,124 @@ def _explain(options: argparse.Namespace, settings: Settings) -> int:
     return DONE if story else FINDING
 
 
+def _tap(options: argparse.Namespace, settings: Settings) -> int:
+    import threading
+
+    from hub.running import on_stop
+    from hub.tap import Wish, tap
+
+    stop = threading.Event()
+    on_stop(stop.set)
+    wish = Wish(
+        topic=options.topic,
+        last=options.start,
+        where=options.where,
+        limit=options.limit,
+        follow=options.follow,
+        raw_key=options.raw_key,
+        masked=not options.unmasked,
+        as_json=options.json,
+    )
+    return tap(settings, wish, stop)
+
+
+def _letters_list(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.dead_letters import OPEN
+
+    found = _letters(options, settings)
+    if options.json:
+        print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+        return DONE
+    for one in found:
+        print(one)
+    still = sum(one.state == OPEN for one in found)
+    say(f"{len(found)} dead letters, {still} of them open", f"共 {len(found)} 条死信，其中 {still} 条待处理")
+    return DONE
+
+
+def _letters_show(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import dead_letters
+
+    options.ids = [options.id]
+    [entry] = _letters(options, settings)
+    [letter] = dead_letters.letters(settings, [entry])
+    if options.raw:
+        dead_letters.written_to(options.raw, letter.raw)
+    if options.json:
+        print(json.dumps({**asdict(entry), "size": len(letter.raw), "raw": letter.raw.hex()}, ensure_ascii=False))
+    for line in () if options.json else dead_letters.told(entry, letter):
+        print(line)
+    return DONE
+
+
+def _letters_replay(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import dead_letters
+
+    mended = {}
+    if options.mended:
+        if len(options.ids) != 1:
+            raise Misconfigured(str(Text("--with FILE is for one letter", "--with FILE 只能用于一条死信")))
+        mended[options.ids[0]] = dead_letters.read_from(options.mended)
+    asked = Text("Replay {} dead letters?", "重放 {} 条死信？")
+    return _made_of(options, settings, asked, lambda some, tell: dead_letters.replay(settings, some, tell, mended))
+
+
+def _letters_drop(options: argparse.Namespace, settings: Settings) -> int:
+    from hub import dead_letters
+
+    asked = Text("Drop {} dead letters?", "放弃 {} 条死信？")
+    return _made_of(options, settings, asked, lambda some, tell: dead_letters.drop(settings, some, tell))
+
+
+def _made_of(
+    options: argparse.Namespace,
+    settings: Settings,
+    asked: Text,
+    work: "Callable[[list[Entry], Callable[[Done], None]], None]",
+) -> int:
+    """Does it to the letters that are named, else to all open ones that fit, once more asked."""
+    from hub.dead_letters import OPEN
+
+    if bool(options.ids) == options.all:
+        raise Misconfigured(str(Text("name letters by ID, or give --all", "请给出死信编号，或使用 --all")))
+    chosen = [one for one in _letters(options, settings) if options.ids or one.state == OPEN]
+    if options.all and chosen and not options.yes and not _agreed(str(asked).format(len(chosen))):
+        return FINDING
+    done: list[Done] = []
+
+    def tell(one: "Done") -> None:
+        done.append(one)
+        if not options.json:
+            print(one, flush=True)
+
+    work(chosen, tell)
+    if options.json:
+        print(json.dumps([asdict(one) for one in done], ensure_ascii=False))
+    return FINDING if any(one.state == OPEN for one in done) else DONE
+
+
+def _letters(options: argparse.Namespace, settings: Settings) -> "list[Entry]":
+    """Those that are named, each of which must be there, else those that fit."""
+    from hub.dead_letters import Which, entries
+
+    ids = tuple(getattr(options, "ids", ()))
+    which = Which(ids=ids) if ids else Which((), options.feed, options.reason, options.since)
+    with progress("Reading the dead letters", "正在读取死信"):
+        found = entries(settings, which)
+    missing = set(ids) - {one.id for one in found}
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise Misconfigured(str(Text(f"there is no dead letter {names}", f"没有死信 {names}")))
+    return found
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise Misconfigured(str(Text("nobody can be asked here: give --yes", "此处无法询问：请使用 --yes")))
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes", "是"}
+
+
 def _registry_dir(options: argparse.Namespace, settings: Settings) -> Path:
     given: Path | None = options.dir
     return given or settings.registry_dir
@@ -346,6 +510,39 @@ def _from_0(text: str) -> float:
             str(Text(f"{text!r} is not a number from 0, such as 2.5", f"{text!r} 不是从 0 开始的数，例如 2.5"))
         )
     return float(text)
+
+
+def _from_where(text: str) -> int | None:
+    from hub.tap import last_of
+
+    try:
+        return last_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            str(Text(f"{text!r} is not earliest, latest or a number", f"{text!r} 不是 earliest、latest 或数字"))
+        ) from None
+
+
+def _condition(text: str) -> "Condition":
+    from hub.tap import Condition
+
+    try:
+        return Condition.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            str(Text(f"{text!r} is not FIELD=VALUE, ^= or *=", f"{text!r} 不是 字段=值（或 ^=、*=）"))
+        ) from None
+
+
+def _since(text: str) -> int:
+    from hub.dead_letters import since
+
+    try:
+        return since(text, datetime.now(UTC))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            str(Text(f"{text!r} is not 2h, 3d or 2026-03-02T09:30", f"{text!r} 不是 2h、3d 或 2026-03-02T09:30"))
+        ) from None
 
 
 def _slot(text: str) -> int:
@@ -538,6 +735,32 @@ _SLOT = Text(
     "路由器编号，从 0 开始；每个编号只运行一个，重启后编号不变",
 )
 _ID = Text("the alert's, reading's, ticket's or dead letter's id", "预警、读数、工单或死信的编号")
+_TOPIC = Text("its name, such as tickets", "主题名，例如 tickets")
+_FROM_WHERE = Text(
+    "earliest, latest, or N for the last N records; else latest", "earliest、latest，或 N（最近 N 条）；默认 latest"
+)
+_WHERE = Text(
+    "only records with this field; FIELD^=VALUE begins with it, FIELD*=VALUE contains it; FIELD may be dotted, or key",
+    "只看该字段等于此值的记录；FIELD^=VALUE 为开头，FIELD*=VALUE 为包含；字段可用点号分级，也可为 key",
+)
+_LIMIT = Text("end after N records", "显示 N 条后结束")
+_FOLLOW = Text(
+    "wait for what comes; --no-follow ends with what is there", "等待新记录；--no-follow 显示完现有记录即结束"
+)
+_RAW_KEY = Text("keys as hexadecimal digits", "以十六进制显示键")
+_UNMASKED = Text("personal data and hashes in full", "完整显示个人信息和哈希值")
+_LETTER_ID = Text("the dead letter's id", "死信编号")
+_LETTER_FEED = Text("only of this feed", "只看该数据源")
+_LETTER_REASON = Text("only for this reason", "只看该原因")
+_SINCE = Text(
+    "only those accepted since: 90m, 2h, 3d or 2026-03-02T09:30", "只看此后接收的：90m、2h、3d 或 2026-03-02T09:30"
+)
+_RAW = Text("write its bytes to this file", "把原始数据写入该文件")
+_ALL = Text(
+    "all open ones that --feed, --reason and --since leave", "所有待处理且符合 --feed、--reason、--since 的死信"
+)
+_YES = Text("without asking", "不再询问")
+_MENDED = Text("these bytes instead of its own", "用该文件的内容代替原始数据")
 _FROM = Text("begin with the state that --export wrote", "从 --export 写出的状态开始")
 _UNTIL_JOURNAL = Text("stop after this journal number, in each partition", "每个分区重放到该日志编号为止")
 _EXPORT = Text("write the state that is reached into this folder", "把到达的状态写入该文件夹")

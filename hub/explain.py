@@ -16,6 +16,7 @@ from hub.core.events import (
     DeadLetter,
     Decision,
     HandedOver,
+    LetterMark,
     Outcome,
     PatrolAlert,
     Reading,
@@ -62,6 +63,10 @@ STEPS: Mapping[str, Text] = {
     "updated": Text("updated", "更新"),
     "cleared": Text("cleared", "解除"),
     "reassigned": Text("given to another owner", "改派"),
+}
+LETTER_MARKS: Mapping[str, Text] = {
+    LetterMark.REPLAYED: Text("replayed", "已重放"),
+    LetterMark.DROPPED: Text("dropped", "已放弃"),
 }
 MARKS: Mapping[str, Text] = {
     PlaceMark.INSIDE: Text("inside", "格内"),
@@ -147,8 +152,10 @@ class _Teller:
         match record:
             case Reading():
                 at, said = record.accepted_at, _reads(record)
-            case DeadLetter():
+            case DeadLetter(mark=""):
                 at, said = record.accepted_at, _kept(record)
+            case DeadLetter():
+                at, said = arrived.at, _made_of(record)
             case Decision():
                 at, said = record.now, _decides(record)
             case TicketEvent():
@@ -196,6 +203,12 @@ def _reads(reading: Reading) -> Text:
 def _kept(letter: DeadLetter) -> Text:
     why = f"{letter.reason} {letter.detail}"
     return Text(f"kept in the dead letters: {why}", f"存入死信：{why}")
+
+
+def _made_of(mark: DeadLetter) -> Text:
+    called = LETTER_MARKS.get(mark.mark, Text(mark.mark, mark.mark))
+    what = f": {mark.detail}" if mark.detail else ""
+    return Text(f"the dead letter was {called.en}{what}", f"死信{called.zh}{what}")
 
 
 def _alerts(alert: Alert) -> Text:

@@ -239,22 +239,31 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A record as it lies on a topic. `new`: it was not there yet when the reading began."""
+    """A record as it lies on a topic. `new`: it was not there yet when the reading began. `at`: its timestamp, ms UTC. `deleted`: it is a tombstone,
+    and its value is empty.
+    """
 
     topic: str
     value: bytes
     new: bool
+    partition: int = 0
+    offset: int = 0
+    at: int = 0
+    key: bytes | None = None
+    deleted: bool = False
 
 
 class Tail:
     """What lies on topics and what arrives there, committed records only, in no group."""
 
-    def __init__(self, bootstrap: str, topics: Mapping[str, int | None]) -> None:
+    def __init__(self, bootstrap: str, topics: Mapping[str, int | None], *, deleted: bool = False) -> None:
         """Connects, and fixes where each topic ends now. `topics`: how many of the last records of each partition come first; None: all.
+        `deleted`: tombstones come too.
 
         Raises Unavailable (no broker answers) or Misconfigured (a topic is missing).
         """
         self._bootstrap = bootstrap
+        self._deleted = deleted
         clients = Clients()
         try:
             self._consumer: Any = KafkaConsumer(
@@ -287,10 +296,19 @@ class Tail:
         except KafkaError as error:
             raise Unavailable(str(error)) from None
         return [
-            Arrived(place.topic, record.value, record.offset >= self._ends[place])
+            Arrived(
+                place.topic,
+                record.value or b"",
+                record.offset >= self._ends[place],
+                place.partition,
+                record.offset,
+                record.timestamp,
+                record.key,
+                record.value is None,
+            )
             for place, records in batches.items()
             for record in records
-            if record.value is not None
+            if record.value is not None or self._deleted
         ]
 
     def complete(self) -> bool:

@@ -171,7 +171,7 @@ class _Replay:
                 return decoded.partition if isinstance(decoded, Decision | HandedOver) else record.partition
             case "dead-letters":
                 letter = self._decoded(record)
-                if not isinstance(letter, DeadLetter) or letter.feed != FEED:
+                if not isinstance(letter, DeadLetter) or letter.feed != FEED or letter.mark:
                     return None
                 return int(letter.id.split("/")[-2])
         return record.partition

@@ -358,7 +358,7 @@ class TicketLog:
                 self._waiting.append((time.monotonic(), record, arrived.new))
             case Decision():
                 self._decision(record, new=arrived.new)
-            case DeadLetter():
+            case DeadLetter(mark=""):
                 detail = "  ".join(filter(None, (record.feed, record.reason, record.device, record.detail)))
                 letter = Happening(at=record.accepted_at, what="dead letter", detail=detail)
                 self.happened(letter, new=arrived.new)

@@ -231,13 +231,13 @@ class Connection:
                 self._room.clear()
                 await self._room.wait()
             self._waiting_bytes += size
-            await self._replies.put((self._keep(one), size))
+            await self._replies.put((self.keep(one, time.time_ns() // 1_000_000), size))
         if self._framer.noise > self._noise:
             self._telemetry.noise(self._framer.noise - self._noise)
             self._noise = self._framer.noise
 
-    def _keep(self, one: Message | Fault) -> Reply:
-        accepted_at = time.time_ns() // 1_000_000
+    def keep(self, one: Message | Fault, accepted_at: int) -> Reply:
+        """Hands it to the outbox, as accepted at that moment (ms UTC)."""
         if isinstance(one, Fault):
             return self._keep_unread(one, one.reason, one.detail, accepted_at)
         try:

@@ -176,9 +176,16 @@ class RegistryEntry:
     body: str
 
 
+class LetterMark(StrEnum):
+    """What a person has made of a dead letter."""
+
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """What could not be read, kept whole."""
+    """What could not be read, kept whole; with a `mark`: what a person has made of the letter of that id."""
 
     id: str
     feed: str
@@ -190,6 +197,7 @@ class DeadLetter:
     evidence_sha256: str | None
     accepted_at: int
     answered: bool
+    mark: str = ""
 
 
 class Outcome(StrEnum):

@@ -7,10 +7,10 @@ from unittest import mock
 import pytest
 
 from hub import lang
-from hub.core.events import Alert, Decision, Outcome
+from hub.core.events import Alert, DeadLetter, Decision, LetterMark, Outcome
 from hub.core.in_force import InForce
 from hub.core.registry import Registry
-from hub.explain import MARKS, OUTCOMES, ROLES, SIGNALS, STEPS, Chapter, explain
+from hub.explain import LETTER_MARKS, MARKS, OUTCOMES, ROLES, SIGNALS, STEPS, Chapter, explain
 from hub.partition import CARRIES, Arrived, Partition, Surroundings
 from hub.settings import Settings
 from hub.wire import Wire, headers
@@ -138,11 +138,24 @@ def test_it_is_told_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "（格内）" in told
 
 
+def test_a_dead_letter_tells_what_people_made_of_it() -> None:
+    topics = story()
+    [letter] = [
+        one for record in topics.records if record.topic == "dead-letters" if (one := WIRE.decode(record.value or b""))
+    ]
+    assert isinstance(letter, DeadLetter)
+    mark = replace(letter, raw=b"", mark=LetterMark.REPLAYED, detail="became a2")
+    topics._lies(Arrived("dead-letters", 0, 999, NOW + MINUTE, b"router", WIRE.encode(mark)))
+    *_, kept, made_of = topics.explained(letter.id)
+    assert made_of.text == "the dead letter was replayed: became a2"
+    assert made_of.at > kept.at
+
+
 def test_what_nobody_knows_has_no_story() -> None:
     assert story().explained("nobody") == []
 
 
 def test_every_word_of_a_list_has_its_sentence() -> None:
-    for table in (OUTCOMES, SIGNALS, STEPS, MARKS, ROLES):
+    for table in (OUTCOMES, SIGNALS, STEPS, MARKS, LETTER_MARKS, ROLES):
         assert all(text.en and text.zh for text in table.values())
     assert set(OUTCOMES) == set(Outcome)

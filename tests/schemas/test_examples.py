@@ -11,7 +11,7 @@ import pytest
 from fastavro import json_reader, parse_schema, schemaless_writer
 
 from hub.core.errors import Reason
-from hub.core.events import DeadLetter, Decision, Event, Outcome, Reading, Signal, State, TimeMark
+from hub.core.events import DeadLetter, Decision, Event, LetterMark, Outcome, Reading, Signal, State, TimeMark
 from hub.core.grid import PlaceMark
 from hub.core.times import place_in_time
 from hub.core.town import KINDS
@@ -52,6 +52,7 @@ def test_every_schema_has_an_example() -> None:
     ("record", "field", "codes"),
     [
         ("dead_letter", "reason", set(Reason) - {Reason.UNAVAILABLE, Reason.BUSY}),
+        ("dead_letter", "mark", set(LetterMark)),
         ("reading", "time_mark", set(TimeMark)),
         ("air_alert", "signal", set(Signal)),
         ("patrol_alert", "signal", set(Signal)),
@@ -95,6 +96,7 @@ def test_the_ids_are_what_was_released() -> None:
         "air_alert.v1": 1942659490,
         "camera_alert.v1": 1685150107,
         "dead_letter.v1": 1967897712,
+        "dead_letter.v2": 1839474506,
         "decision.v1": 2010769056,
         "handed_over.v1": 1088528095,
         "journal.v1": 1797835809,
