@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = command(
         "up",
-        Text("the whole hub on one machine, with simulated stations", "在一台机器上运行整个系统（含模拟站点）"),
+        Text("the whole hub on one machine, with simulated devices", "在一台机器上运行整个系统（含模拟设备）"),
         _up,
     )
     up.add_argument("--data", type=Path, metavar="DIR", help=str(_DATA))
@@ -727,7 +727,7 @@ _UNTIL = Text("end with a summary after N tickets", "开出 N 张工单后输出
 _WITHIN = Text(
     "give up waiting for N tickets after so many seconds (exit code 4)", "等待 N 张工单超过该秒数则放弃（退出码 4）"
 )
-_SEED = Text("random seed of the simulated stations", "模拟站点的随机种子")
+_SEED = Text("random seed of the simulated devices", "模拟设备的随机种子")
 _NO_VIEW = Text("only a line every ten seconds", "每十秒只输出一行汇总")
 _NODES = Text("brokers; this version runs one", "节点数；此版本只运行一个节点")
 _SLOT = Text(

@@ -10,10 +10,12 @@ from content, so the second record of a message is a repeat.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +25,7 @@ from hub.connector import DEAD_LETTERS, KEPT, Fate, Outbox
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import Alert, DeadLetter, HandedOver, LetterMark, Reading
 from hub.core.registry import Registry
+from hub.evidence import Evidence
 from hub.explain import BEIJING, LETTER_MARKS
 from hub.kafka_log import Arrived, Publisher, Tail
 from hub.lang import Text, harmless
@@ -176,6 +179,10 @@ def with_bytes(settings: Settings, letter: DeadLetter) -> DeadLetter:
         for arrived in Whole(settings, (topic,), CLIENT, [partition]).all():
             if arrived.offset == offset and arrived.value is not None:
                 return replace(letter, raw=arrived.value)
+    with contextlib.suppress(OSError):
+        raw = Evidence(settings.evidence_dir).path(letter.evidence_sha256).read_bytes()
+        if sha256(raw).hexdigest() == letter.evidence_sha256:
+            return replace(letter, raw=raw)
     raise Misconfigured(
         str(
             Text(

@@ -35,8 +35,9 @@ class CameraSource:
         self._evidence = evidence
         self._texts = tuple((text.word, text.kind) for text in settings.texts)
         self._http = HttpSource(
-            FEED, settings, [Route("/in/isapi/{token}", TYPES)], self._take, keep_large=self._keep_large
+            FEED, settings, [Route("/in/isapi/{token}", TYPES)], self.take, keep_large=self._keep_large
         )
+        self.registry: Callable[[], Registry] = Registry
         self._of: Registry | None = None
         self._cameras: Cameras
 
@@ -44,7 +45,7 @@ class CameraSource:
         self, outbox: Outbox, telemetry: FeedTelemetry, registry: Callable[[], Registry]
     ) -> Mapping[str, int]:
         """Listens; raises Misconfigured when the address cannot be had."""
-        self._registry = registry
+        self.registry = registry
         return await self._http.start(outbox, telemetry, registry)
 
     async def stop(self) -> None:
@@ -52,12 +53,13 @@ class CameraSource:
         await self._http.stop()
 
     def _known(self) -> Cameras:
-        registry = self._registry()
+        registry = self.registry()
         if registry is not self._of:
             self._cameras, self._of = Cameras(registry), registry
         return self._cameras
 
-    async def _take(self, push: Push, outbox: Outbox) -> Taken:
+    async def take(self, push: Push, outbox: Outbox) -> Taken:
+        """What becomes of one push: its messages handed to the outbox."""
         try:
             pushed = read(push.body, push.content_type)
         except Rejected as rejected:

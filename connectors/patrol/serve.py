@@ -31,7 +31,8 @@ class PatrolSource:
 
     def __init__(self, settings: PatrolSettings, evidence: Evidence) -> None:
         self._evidence = evidence
-        self._http = HttpSource(FEED, settings, [Route("/in/patrol", TYPES)], self._take, keep_large=self._keep_large)
+        self._http = HttpSource(FEED, settings, [Route("/in/patrol", TYPES)], self.take, keep_large=self._keep_large)
+        self.registry: Callable[[], Registry] = Registry
         self._of: Registry | None = None
         self._town: Town
 
@@ -39,7 +40,7 @@ class PatrolSource:
         self, outbox: Outbox, telemetry: FeedTelemetry, registry: Callable[[], Registry]
     ) -> Mapping[str, int]:
         """Listens; raises Misconfigured when the address cannot be had."""
-        self._registry = registry
+        self.registry = registry
         return await self._http.start(outbox, telemetry, registry)
 
     async def stop(self) -> None:
@@ -47,12 +48,13 @@ class PatrolSource:
         await self._http.stop()
 
     def _known(self) -> Town:
-        registry = self._registry()
+        registry = self.registry()
         if registry is not self._of:
             self._town, self._of = Town(registry), registry
         return self._town
 
-    async def _take(self, push: Push, outbox: Outbox) -> Taken:
+    async def take(self, push: Push, outbox: Outbox) -> Taken:
+        """What becomes of one push: its messages handed to the outbox."""
         try:
             features = read(push.body)
         except Rejected as rejected:
