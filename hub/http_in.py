@@ -33,7 +33,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, PositiveFloat, PositiveInt, model_validator
 
 from hub.connector import KEPT, Fate, Outbox
-from hub.core.errors import Misconfigured, Reason
+from hub.core.errors import Misconfigured, Reason, Rejected
 from hub.core.events import DeadLetter
 from hub.core.registry import Registry, Vendor, VendorKey
 from hub.lang import Text
@@ -167,6 +167,23 @@ def dead_letter(
         accepted_at=push.accepted_at,
         answered=True,
     )
+
+
+def push_again(letter: DeadLetter, registry: Registry) -> Push:
+    """The push of a dead letter: body, vendor and moment of acceptance as they were; its headers are not kept. Raises Rejected (not_yours) where
+    the vendor is in the registry no more.
+    """
+    for vendor in registry.vendors:
+        if vendor.id == letter.vendor:
+            return Push(
+                vendor=vendor,
+                body=letter.raw,
+                content_type="",
+                headers={},
+                idempotency_key="",
+                accepted_at=letter.accepted_at,
+            )
+    raise Rejected(Reason.NOT_YOURS, f"there is no vendor {letter.vendor!r}")
 
 
 class _Refused(Exception):

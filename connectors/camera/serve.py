@@ -31,11 +31,15 @@ TYPES = frozenset(
 class CameraSource:
     """The source of the feed `camera` (see hub.connector.Source)."""
 
-    def __init__(self, settings: CameraSettings, evidence: Evidence) -> None:
+    def __init__(
+        self, settings: CameraSettings, evidence: Evidence, registry: Callable[[], Registry] = Registry
+    ) -> None:
+        """`registry`: the one in force, as long as `start` gives no other."""
         self._evidence = evidence
+        self._registry = registry
         self._texts = tuple((text.word, text.kind) for text in settings.texts)
         self._http = HttpSource(
-            FEED, settings, [Route("/in/isapi/{token}", TYPES)], self._take, keep_large=self._keep_large
+            FEED, settings, [Route("/in/isapi/{token}", TYPES)], self.take, keep_large=self._keep_large
         )
         self._of: Registry | None = None
         self._cameras: Cameras
@@ -57,7 +61,8 @@ class CameraSource:
             self._cameras, self._of = Cameras(registry), registry
         return self._cameras
 
-    async def _take(self, push: Push, outbox: Outbox) -> Taken:
+    async def take(self, push: Push, outbox: Outbox) -> Taken:
+        """Hands what is in a push to the outbox, its pictures kept before."""
         try:
             pushed = read(push.body, push.content_type)
         except Rejected as rejected:
