@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hub import topics
-from hub.connector import DEAD_LETTERS, KEPT, Fate, Outbox
+from hub.connector import DEAD_LETTERS, KEPT, Fate, Log, Outbox
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import Alert, DeadLetter, HandedOver, LetterMark, Reading
 from hub.core.registry import Device, Registry
@@ -253,7 +253,7 @@ def _as_text(raw: bytes) -> list[str]:
 class Again(Outbox):
     """The outbox of a replay: what still cannot be read is remembered, not kept a second time."""
 
-    def __init__(self, feed: str, log: Publisher, wire: Wire) -> None:
+    def __init__(self, feed: str, log: Log, wire: Wire) -> None:
         super().__init__(feed, log, wire, FeedTelemetry(), ACKNOWLEDGED_WITHIN_S)
         self.became: list[str] = []
         self.rejected: list[DeadLetter] = []
