@@ -130,7 +130,7 @@ def _cut(said: Said, _: Firmware) -> Message:
 
 
 def _stranger(said: Said, _: Firmware) -> Message:
-    other = replace(said, device=replace(said.device, mn="00:00:5e:00:53:01"))
+    other = replace(said, device=replace(said.device, mn="00:00:5e:00:53:ff"))
     expect = "empty" if said.type == "videoloss" and not said.active else "dead-letter"
     return _sent(said, as_xml(other).encode(), "application/xml", "stranger", expect)
 

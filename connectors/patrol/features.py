@@ -1,0 +1,136 @@
+"""A push of a patrol platform -> its features: GeoJSON, a detector's answer, or the flat JSON of a patrol app. Pure.
+
+One body may hold many; each is looked at by itself, so that a broken one costs the others nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from connectors.patrol.fields import FIELD_OF, plain
+from hub.core.errors import Reason, Rejected
+
+MOST_FEATURES = 1000
+MOST_DEPTH = 40
+MOST_NODES = 400_000
+GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"})
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One of them. `said`: what it says, by the names of `connectors.patrol.fields`; `geometry`: GeoJSON or None; `crs`: the datum's name as it came, empty
+    where none did; `raw`: it as it came; `fault`: why it is none, in words.
+    """
+
+    said: Mapping[str, Any]
+    geometry: Mapping[str, Any] | None
+    crs: str
+    raw: bytes = field(repr=False)
+    fault: str = ""
+
+
+def read(body: bytes) -> list[Feature]:
+    """The features in their order, one with a `fault` in the place of each that is none. Raises Rejected (syntax, too_large) where the body is nothing of all."""
+    try:
+        told = json.loads(_text(body), parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        raise Rejected(Reason.SYNTAX, f"not JSON at character {error.pos}") from None
+    except RecursionError:
+        raise Rejected(Reason.TOO_LARGE, f"JSON deeper than {MOST_DEPTH}") from None
+    except ValueError:
+        raise Rejected(Reason.SYNTAX, "a number that JSON does not have") from None
+    _measure(told)
+    crs = ""
+    if isinstance(told, dict) and isinstance(told.get("features"), list):
+        crs = _crs(told)
+        told = told["features"]
+    features = told if isinstance(told, list) else [told]
+    if not features:
+        raise Rejected(Reason.SYNTAX, "no feature in it")
+    if len(features) > MOST_FEATURES:
+        raise Rejected(Reason.TOO_LARGE, f"more than {MOST_FEATURES} features")
+    return [_feature(one, crs) for one in features]
+
+
+def _text(body: bytes) -> str:
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            return body.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise Rejected(Reason.SYNTAX, "neither UTF-8 nor GB 18030")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _measure(told: Any) -> None:
+    """Bounds depth and size without recursion."""
+    level: Sequence[Any] = [told]
+    nodes = 0
+    for _ in range(MOST_DEPTH):
+        nodes += len(level)
+        if nodes > MOST_NODES:
+            break
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+        ]
+        if not level:
+            return
+    raise Rejected(Reason.TOO_LARGE, f"JSON deeper than {MOST_DEPTH} or of more than {MOST_NODES} members")
+
+
+def _crs(told: Mapping[str, Any]) -> str:
+    """The name of a `crs` member (GeoJSON 2008, still written); text as it is."""
+    crs = told.get("crs")
+    if isinstance(crs, dict):
+        properties = crs.get("properties")
+        crs = properties.get("name") if isinstance(properties, dict) else None
+    return crs if isinstance(crs, str) else ""
+
+
+def _feature(one: Any, crs: str) -> Feature:
+    raw = json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    if not isinstance(one, dict):
+        return Feature({}, None, "", raw, "a feature that is no object")
+    geometry = one if _drawn(one) else one.get("geometry")
+    if isinstance(geometry, str):
+        geometry = _inner(geometry)
+    if geometry is not None and not _drawn(geometry):
+        return Feature({}, None, "", raw, "a geometry that is none of GeoJSON's")
+    own = one.get("properties")
+    members = {**one, **own} if isinstance(own, dict) else one
+    said: dict[str, Any] = {}
+    for name, value in members.items():
+        known = FIELD_OF.get(plain(name))
+        # What is a GeoJSON word at the top is a field among the properties only.
+        if known is None or (
+            name == "type" and (not isinstance(own, dict) or name not in own) and value in (*GEOMETRIES, "Feature")
+        ):
+            continue
+        if value is not None and (known not in said or said[known] in ("", None)):
+            said[known] = value
+    drone = members.get("drone")
+    if isinstance(drone, dict) and "sn" in drone:
+        said.setdefault("device", drone["sn"])
+    identity = one.get("id")
+    if isinstance(identity, str | int) and not isinstance(identity, bool) and not said.get("event_no"):
+        said["event_no"] = identity
+    return Feature(said, geometry, _crs(one) or crs, raw)
+
+
+def _drawn(one: Any) -> bool:
+    """Whether it is a geometry of GeoJSON."""
+    return isinstance(one, dict) and isinstance(one.get("type"), str) and one["type"] in GEOMETRIES
+
+
+def _inner(text: str) -> Any:
+    """JSON inside a text, as some send it."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return text
