@@ -2,12 +2,14 @@
 
 The file is `--config`, else `$GRIDHUB_CONFIG`, else `./hub.toml`, else the shipped default. Any key can be overridden by the
 environment: `GRIDHUB__KAFKA__BOOTSTRAP=...`. A secret may also be given as `<key>_file`, the path of a file that holds it. Unknown
-keys are refused; a list comes from the environment as JSON. A connector's own section is read by the connector: `section(settings, "air", AirSettings)`.
+keys are refused; a list comes from the environment as JSON. A table named like a folder of `connectors/` is that connector's, who reads it:
+`section(settings, "air", AirSettings)`.
 """
 
 import json
 import os
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -179,7 +181,7 @@ DEFAULT_RULES = tuple(
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
-    """All that every process shares; connectors' sections stay raw until their owner reads them."""
+    """All that every process shares. `connectors`: their sections by name, raw until their owner reads them."""
 
     data: Path = Path(".gridhub/data")
     kafka: KafkaSettings = KafkaSettings()
@@ -191,10 +193,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     page: PageSettings = PageSettings()
     router: RouterSettings = RouterSettings()
     rules: RuleTables | None = None
-    air: dict[str, Any] = {}
-    patrol: dict[str, Any] = {}
-    camera: dict[str, Any] = {}
-    order: dict[str, Any] = {}
+    connectors: dict[str, dict[str, Any]] = {}
     source: str = "defaults"
 
     @property
@@ -238,12 +237,35 @@ def load(config: Path | None = None) -> Settings:
         if name.startswith(ENVIRONMENT_PREFIX):
             _set(raw, name, text)
     _read_secrets(raw)
-    return _validate(Settings, raw | {"source": str(path)}, str(path), ())
+    sections = {name: raw.pop(name) for name in list(raw) if name not in _OURS}
+    settings = _validate(Settings, raw | {"source": str(path)}, str(path), ())
+    for name, table in sections.items():
+        if not _is_connector(name):
+            faults = Text(
+                f"{name}: neither a setting nor the name of a connector", f"{name}：既不是配置项，也不是接入程序的名称"
+            )
+        elif not isinstance(table, dict):
+            faults = Text(f"{name}: must be a section", f"{name}：必须是一个配置段")
+        else:
+            continue
+        raise Misconfigured(_said(str(path), faults))
+    return settings.model_copy(update={"connectors": sections})
 
 
 def section(settings: Settings, name: str, model: type[Model]) -> Model:
     """One connector's section, checked by the connector's own model; raises Misconfigured."""
-    return _validate(model, getattr(settings, name), settings.source, (name,))
+    return _validate(model, settings.connectors.get(name, {}), settings.source, (name,))
+
+
+_OURS = frozenset(Settings.model_fields) - {"connectors"}
+
+
+def _is_connector(name: str) -> bool:
+    """Whether connectors/ has a folder of this name. It is not imported: its settings are its own to read."""
+    if not name.isidentifier():
+        return False
+    found = find_spec(f"connectors.{name}")
+    return found is not None and found.submodule_search_locations is not None
 
 
 def _find(config: Path | None) -> Path:
@@ -319,6 +341,8 @@ def _validate(model: type[Model], raw: dict[str, Any], source: str, where: tuple
             f"{'.'.join(map(str, (*where, *fault['loc'])))}: {_told(fault)}"
             for fault in error.errors(include_input=False)
         )
-        raise Misconfigured(
-            str(Text(f"{source} (or the environment): {faults}", f"{source}（或环境变量）：{faults}"))
-        ) from None
+        raise Misconfigured(_said(source, Text(faults, faults))) from None
+
+
+def _said(source: str, faults: Text) -> str:
+    return str(Text(f"{source} (or the environment): {faults.en}", f"{source}（或环境变量）：{faults.zh}"))

@@ -15,6 +15,7 @@ from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter, HandedOver, LetterMark, Reading
 from hub.core.registry import Device, Registry
 from hub.dead_letters import OPEN, Done, Entry, Which, drop, replay, since, standing, told, way_of, with_bytes
+from hub.evidence import Evidence
 from hub.kafka_log import Arrived
 from hub.settings import Settings
 from hub.wire import Wire
@@ -139,6 +140,11 @@ def test_bytes_are_shown_as_text_or_as_digits() -> None:
     assert shown("郑庵镇".encode("gb18030")) == ["郑庵镇"]
     assert shown(b"\x00\x01" * 9) == ["000000  " + "00 01 " * 7 + "00 01", "000010  00 01"]
     assert shown(b"x" * 5000)[-1] == "... 904 more bytes: --raw FILE"
+
+
+def test_bytes_too_many_for_a_letter_come_from_the_evidence_store(tmp_path: Path) -> None:
+    sha256 = Evidence(tmp_path / "evidence").keep(RAW)
+    assert with_bytes(Settings(data=tmp_path), letter(raw=b"", evidence_sha256=sha256)).raw == RAW
 
 
 def test_bytes_that_are_nowhere_any_more_are_said_to_be() -> None:

@@ -1,5 +1,7 @@
 """Settings: file, environment, secrets, and a sentence for each mistake."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,12 @@ def test_a_secret_that_is_not_text_is_named_and_not_shown(tmp_path: Path) -> Non
     [
         ("[kafka]\nbootstrp = 'a:1'\n", "kafka.bootstrp"),
         ("[kafka]\nreplication = 0\n", "kafka.replication"),
-        ("[nonsense]\n", "nonsense"),
+        ("[nonsense]\n", "nonsense: neither a setting nor the name of a connector"),
+        ("[nonsense.air]\n", "nonsense: neither"),
+        ("[connectors.air]\n", "connectors: neither"),
+        ("['../air']\n", r"\.\./air: neither"),
+        ("[__main__]\n", "__main__: neither"),
+        ("air = 3\n", "air: must be a section"),
         ("[kafka\n", "not TOML"),
         ("[telemetry]\nlisten = '9401'\n", "telemetry.listen"),
         ("[kafka]\nbootstrap_file = '/no/such/file'\n", "bootstrap_file"),
@@ -71,6 +78,18 @@ def test_a_mistake_in_a_connectors_section_is_named(tmp_path: Path) -> None:
     settings = load(written(tmp_path, "[air]\nbudget_s = -1\n"))
     with pytest.raises(Misconfigured, match=r"air\.budget_s"):
         section(settings, "air", AirSettings)
+
+
+def test_a_section_is_any_connectors_whose_folder_is_there(tmp_path: Path) -> None:
+    """The hub has no list of them, and imports none to know."""
+    folders = sorted(path.parent.name for path in (Path(__file__).parents[2] / "connectors").glob("*/settings.py"))
+    path = written(tmp_path, "".join(f"[{name}]\nx = 1\n" for name in folders))
+    program = (
+        "import sys; from pathlib import Path; from hub.settings import load;"
+        f" print(sorted(load(Path({str(path)!r})).connectors), [one for one in sys.modules if one.startswith('connectors.')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.stdout == f"{folders} []\n", ran.stderr
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -105,6 +124,7 @@ def test_several_brokers_may_be_named(tmp_path: Path) -> None:
         ("[kafka]\nreplication = 0\n", r"kafka\.replication: 必须大于 0"),
         ("[telemetry]\nformat = 'xml'\n", r"telemetry\.format: 只能是 'json', 'text' 或 ''"),
         ("[kafka]\nbootstrp = 'a:1'\n", r"kafka\.bootstrp: 没有这个配置项"),
+        ("[nonsense]\n", "nonsense：既不是配置项，也不是接入程序的名称"),
     ],
 )
 def test_a_mistake_is_told_in_the_language(

@@ -5,14 +5,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from connectors.air.settings import AirSettings
-from connectors.camera.settings import CameraSettings
-from connectors.patrol.settings import PatrolSettings
 from hub.settings import HostPort, RuleSettings, Settings, load, section
 
 ROOT = Path(__file__).parents[2]
@@ -44,21 +42,27 @@ def documented() -> set[str]:
     return found
 
 
+def connectors() -> dict[str, type[BaseModel]]:
+    """The settings of every folder of connectors/: of `air` the class AirSettings in settings.py."""
+    names = sorted(path.parent.name for path in (ROOT / "connectors").glob("*/settings.py"))
+    assert len(names) > 1
+    return {
+        name: getattr(import_module(f"connectors.{name}.settings"), f"{name.capitalize()}Settings") for name in names
+    }
+
+
 def test_every_setting_is_in_the_example() -> None:
-    known = {key for key in keys(Settings) if key not in {"source", "patrol", "camera", "order", "air", "rules"}}
+    known = keys(Settings) - {"source", "connectors", "rules"}
     rules = {f"rules.{field.alias or name}" for name, field in RuleSettings.model_fields.items()}
-    assert (
-        documented()
-        == known | keys(AirSettings, "air.") | keys(CameraSettings, "camera.") | keys(PatrolSettings, "patrol.") | rules
-    )
+    own = {key for name, model in connectors().items() for key in keys(model, f"{name}.")}
+    assert documented() == known | own | rules
 
 
 def test_the_example_says_the_defaults() -> None:
     settings = load(EXAMPLE)
-    assert settings.model_copy(update={"source": "defaults", "air": {}, "camera": {}, "patrol": {}}) == Settings()
-    assert section(settings, "air", AirSettings) == AirSettings()
-    assert section(settings, "camera", CameraSettings) == CameraSettings()
-    assert section(settings, "patrol", PatrolSettings) == PatrolSettings()
+    assert settings.model_copy(update={"source": "defaults", "connectors": {}}) == Settings()
+    for name, model in connectors().items():
+        assert section(settings, name, model) == model(), name
 
 
 def test_every_metric_has_a_paragraph() -> None:

@@ -1,0 +1,126 @@
+"""ISAPI push over HTTP for the contract of connectors."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from connectors.camera.serve import CameraSource
+from connectors.camera.settings import CameraSettings
+from hub.connector import Source
+from hub.core.registry import Device, Registry, Vendor, VendorKey
+from hub.evidence import Evidence
+from hub.settings import HostPort
+from tests.connectors.camera.layouts import JPEG, MAC, PICTURE, PLAIN, TEXT, multipart, xml
+from tests.connectors.contract import http
+from tests.connectors.contract.cases import Case, Contract
+
+KEY = "a-key-of-the-test"
+PATH = f"/in/isapi/{KEY}"
+XML = "application/xml"
+TOPIC = "alerts.camera"
+MOST = 256 * 1024
+VENDOR = Vendor(
+    id="tianwei",
+    name="天卫",
+    feeds=frozenset({"camera"}),
+    per_s=10_000,
+    keys=(VendorKey(id="k", sha256=hashlib.sha256(KEY.encode()).hexdigest()),),
+)
+CAMERA = Device(id="cam-1", mn=MAC, vendor="tianwei", feed="camera", town="410122106", lon=113.9, lat=34.7)
+OTHERS = replace(CAMERA, id="other", mn="00:00:00:00:00:01", vendor="someone")
+STRANGER = "00:00:00:00:00:09"
+REGISTRY = Registry(version=1, devices=(CAMERA, OTHERS), vendors=(VENDOR,))
+
+
+def source(folder: Path, hasty: bool) -> Source:
+    """On any free port, with an evidence store in the folder."""
+    times = {"header_timeout_s": 0.3, "body_timeout_s": 0.3} if hasty else {}
+    settings = CameraSettings.model_validate(
+        {"listen": HostPort(host="127.0.0.1", port=0), "max_body": MOST, "max_pending_bytes": 8 * MOST, **times}
+    )
+    return CameraSource(settings, Evidence(folder))
+
+
+def pushed(body: bytes | str, content_type: str = XML) -> bytes:
+    return http.request(PATH, body.encode() if isinstance(body, str) else body, content_type)
+
+
+def kept(name: str, body: bytes | str, reason: str, content_type: str = XML) -> Case:
+    """What cannot be used is answered too: a camera would not send again."""
+    return Case(name=name, sent=pushed(body, content_type), letters=(reason,), answers=("200",))
+
+
+ENTITIES = '<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb">' + "".join(
+    f'<!ENTITY {one} "{f"&{before};" * 10}">' for before, one in zip("bcdefghi", "cdefghij", strict=True)
+)
+EXTERNAL = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
+ATTRIBUTES = " ".join(f'a{number}=""' for number in range(20_000))
+SECOND = xml(time="2026-06-02T03:11:00+08:00")
+
+CONTRACT = Contract(
+    feed="camera",
+    source=source,
+    port="http",
+    registry=REGISTRY,
+    registry_later=replace(REGISTRY, version=2, devices=(*REGISTRY.devices, replace(CAMERA, id="cam-9", mn=STRANGER))),
+    answers=http.statuses,
+    accept=(
+        Case(name="an alarm in XML", sent=pushed(xml()), records=(TOPIC,), answers=("200",)),
+        Case(name="its next", sent=pushed(SECOND), records=(TOPIC,), answers=("200",)),
+        Case(
+            name="with a picture",
+            sent=pushed(multipart((TEXT, xml(channel="3").encode()), (PICTURE, JPEG)), PLAIN),
+            records=(TOPIC,),
+            answers=("200",),
+        ),
+    ),
+    empty=Case(name="heartbeat", sent=pushed(xml("videoloss", "inactive")), empty=1, answers=("200",)),
+    refuse=(
+        kept("XML that breaks off", "<EventNotificationAlert>", "syntax"),
+        kept("no event in it", "", "syntax"),
+        kept("no event type", xml(without=("eventType",)), "syntax"),
+        kept("multipart without a boundary", b"nothing of the kind", "syntax", PLAIN),
+        kept("a camera of another vendor", xml(mac=OTHERS.mn), "not_yours"),
+        kept("too deep", "<a>" * 10_000, "too_large"),
+        kept("too many parts", multipart(*[(TEXT, b"<a/>")] * 40), "too_large", PLAIN),
+        Case(name="a media type that none of ours", sent=pushed("x", "video/mp4"), refused=1, answers=("415",)),
+        Case(
+            name="a body that breaks off",
+            sent=http.request(PATH, b"<a", XML, {"Content-Length": "100"}),
+            refused=1,
+            answers=("400",),
+        ),
+    ),
+    wrong_key=Case(
+        name="a key that nobody has",
+        sent=http.request("/in/isapi/wrong", xml().encode(), XML),
+        unheard=True,
+        answers=("401",),
+    ),
+    stranger=kept("not registered yet", xml(mac=STRANGER), "unknown_device"),
+    too_large=Case(name="a body above max_body", sent=pushed(b"x" * (MOST + 1)), refused=1, answers=("413",)),
+    slow=Case(
+        name="half a body, and silence",
+        sent=pushed(xml())[:-200],
+        refused=1,
+        answers=("408",),
+        closes=True,
+    ),
+    hostile=(
+        *http.HOSTILE,
+        ("entities of entities", pushed(f"{ENTITIES}]><a>&j;</a>")),
+        ("a file as an entity", pushed(f"{EXTERNAL}<a>&b;</a>")),
+        ("deep", pushed("<a>" * 60_000)),
+        ("deep JSON", pushed("[" * 200_000, "application/json")),
+        ("many attributes", pushed(f"<a {ATTRIBUTES}/>")),
+        ("a number as long as a body", pushed(f'{{"a": {"9" * 200_000}}}', "application/json")),
+        ("parts without end", pushed(b"--boundary\r\n\r\n" * 10_000, PLAIN)),
+        ("a boundary of nothing", pushed(b"--\r\n" * 50_000, "multipart/form-data; boundary=")),
+        ("half of UTF-16", pushed(b"\xff\xfe<\x00\x00\xd8" * 1_000)),
+        (
+            "no length, chunks that lie",
+            b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\nx",
+        ),
+    ),
+    away=("503",),
+)
