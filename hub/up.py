@@ -31,7 +31,7 @@ from hub.rulebook import own_rules
 from hub.running import on_stop, run_file
 from hub.settings import HostPort, KafkaSettings, Settings
 from hub.top import TOPICS, Manner, Sources, manner, show
-from hub.view import Picture
+from hub.view import Picture, line
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 12.0
@@ -107,12 +107,10 @@ def up(settings: Settings, wish: Wish) -> int:
                     sources.note(str(line))
                 return wish.until_tickets is not None and sources.opened() >= wish.until_tickets
 
-            show(sources, stop, manner() if wish.view and not wish.as_json else Manner.SUMMARIES, enough)
+            how = manner() if wish.view and not wish.as_json else Manner.SUMMARIES
+            show(sources, stop, how, enough)
             say("Ending ...", "正在结束……")
-            for child in children[-len(FEEDS) :]:
-                _end(child)  # the senders first, so that what they sent has its answer
-            sources.look()
-            last = sources.picture()
+            last = _end_senders(sources, children[-len(FEEDS) :], how)
         except Stopped:
             say("Ending ...", "正在结束……")
     say(f"Ended; the data stays in {settings.data}.", f"已结束；数据保留在 {settings.data}。")
@@ -126,6 +124,17 @@ def up(settings: Settings, wish: Wish) -> int:
         )
         return PASSED
     return DONE
+
+
+def _end_senders(sources: Sources, senders: Sequence[Child], how: Manner) -> Picture:
+    """The senders first, so that what they sent has its answer; what was shown and what is summed up are the same."""
+    for child in senders:
+        _end(child)
+    sources.look()
+    last, rest = sources.last()
+    for happening in rest if how is Manner.LINES else ():
+        print(line(happening))
+    return last
 
 
 @contextlib.contextmanager
