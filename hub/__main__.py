@@ -553,6 +553,7 @@ def _since(text: str) -> int:
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             str(Text(f"{text!r} is not 2h, 3d or 2026-03-02T09:30", f"{text!r} 不是 2h、3d 或 2026-03-02T09:30"))
+        ) from None
 
 
 def _address(text: str) -> HostPort:

@@ -432,7 +432,7 @@ def test_a_letter_is_replayed_as_if_its_sender_were_there(folder: str, tmp_path:
         outbox = Again(folder, log, WIRE)
         given = way_of(folder)(letters[0], Settings(data=tmp_path), registry, outbox)
         fates = await given if isinstance(given, Awaitable) else given
-        assert all(isinstance(one, Fate) or await one for one in fates)
+        assert [one if isinstance(one, Fate) else await one for one in fates]
         return outbox, log
 
     served(folder, tmp_path, test)
