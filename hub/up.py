@@ -1,6 +1,6 @@
 """`gridhub up`: the whole hub on one machine, each part a process of its own, for a first look and for a laptop.
 
-Order: broker, topics, registry, schema routes, router, connectors, simulated devices, view; the end goes the other way round. Children are told to
+Order: broker, topics, registry, schema routes, router, connectors, page, simulated devices, view; the end goes the other way round. Children are told to
 end with this process, so that no orphan stays behind even when it is killed. Rules that watch means of an hour watch means of ten seconds
 here, unless the configuration has rules of its own: nobody waits an hour for a first ticket.
 """
@@ -205,8 +205,11 @@ def _start(
     feeds = [
         _begin(running, data, feed, [sys.executable, "-m", "connectors", feed, *manner], environment) for feed in FEEDS
     ]
+    page = _begin(running, data, "page", [*gridhub, "page"], environment)
     for part in (schemas, router, *feeds):
         _ports(data, part, stop)
+    address = f"http://{settings.page.listen.host}:{_ports(data, page, stop)['http']}/"
+    say(f"The map and the tickets: {address}", f"地图与工单：{address}")
     simulated = []
     for child, (feed, served) in zip(feeds, FEEDS.items(), strict=True):
         options: dict[str, object] = {"--seed": seed, "--registry": settings.registry_dir.resolve(), "--lang": chosen()}
@@ -223,7 +226,7 @@ def _start(
     demo = Text(f"demo: 1 h = {DEMO_PERIOD_S} s", f"演示：1 小时 = {DEMO_PERIOD_S} 秒")
     title = str(demo) if settings.rules is None else ""
     sources = Sources(settings, bootstrap, data=data, title=title, tail=tail)
-    return running.enter_context(sources), [kafka, schemas, router, *feeds, *simulated]
+    return running.enter_context(sources), [kafka, schemas, router, *feeds, page, *simulated]
 
 
 def _registered(settings: Settings) -> Registry:
