@@ -612,7 +612,10 @@ class _Connection(web.RequestHandler):
         self._server = server
         self._telemetry = server.telemetry
         self._peer: tuple[str, int] | None = None
-        self._busy = False
+        # Requests whose headers are whole and that have no answer yet. aiohttp has taken the first of them from its own list some turns of the
+        # loop before it begins to handle it.
+        self._open = 0
+        self._newest: StreamReader | None = None
         self._half_closed = False
         self._last = False
         self._headers_due: asyncio.TimerHandle | None = None
@@ -645,12 +648,16 @@ class _Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._peer is None:
             return
+        before = len(self._messages)
         try:
             super().data_received(data)
         except Exception:  # noqa: BLE001 - what the parser itself stumbles over is no HTTP
             self._give_up(400)
             return
-        if data and not self._busy and not self._last:
+        if came := len(self._messages) - before:
+            self._open += came
+            self._newest = self._messages[-1][1]
+        if data and not self._open and not self._last:
             self._expect_headers(due=True)
         # Nothing can be behind a body that has not ended but the parser's complaint about it; aiohttp leaves the body waiting for ever.
         if self._body is not None and self._messages and not self._body.is_eof():
@@ -658,21 +665,15 @@ class _Connection(web.RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's own allows it: True keeps the connection open for the answer
         """Some devices close their side as soon as they have sent, and still wait for the answer."""
-        whole = (
-            self._messages[-1][1].is_eof()
-            if self._messages
-            else self._busy and (self._body is None or self._body.is_eof())
-        )
-        self._half_closed = whole
-        return whole
+        self._half_closed = self._open > 0 and self._newest is not None and self._newest.is_eof()
+        return self._half_closed
 
     async def _handle_request(self, request: web.BaseRequest, *rest: Any) -> tuple[web.StreamResponse, bool]:
-        self._busy = True
         self._expect_headers(due=False)
         try:
             return await super()._handle_request(request, *rest)
         finally:
-            self._busy = False
+            self._open -= 1
             if self._half_closed and not self._messages:
                 self.close()  # nothing can come any more
 
@@ -730,7 +731,7 @@ class _Connection(web.RequestHandler):
 
     def finish(self) -> None:
         """Ends at once where nothing is under way; else after the answer, which is given at last when the body does not come."""
-        if not self._busy:
+        if not self._open:
             self.force_close()
         elif self._body_due and not self._body_due.expired():
             soon = self._loop.time() + STOP_READING_S

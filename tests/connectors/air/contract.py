@@ -122,4 +122,5 @@ CONTRACT = Contract(
         ("control characters", frame(segment(18, mn="\x1b[2J\x07"))),
     ),
     away=(),
+    dispensable=2,  # CR LF
 )

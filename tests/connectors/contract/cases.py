@@ -48,7 +48,7 @@ class Contract:
     refuse: each kind of bad input; together with the other cases they must show every `Reason` that the folder's code names. wrong_key: of nobody
     whom the registry knows. stranger: a device that is not registered, and `registry_later` where it is. too_large, slow (kept open, sent to
     a hasty source), hostile: bytes that mean harm, whatever comes of them. away: what a sender of accept[0] hears when Kafka is away
-    and nothing else keeps the message.
+    and nothing else keeps the message. dispensable: so many bytes at the end of a message are not waited for.
     """
 
     feed: str
@@ -66,6 +66,7 @@ class Contract:
     slow: Case
     hostile: Sequence[tuple[str, bytes]]
     away: tuple[str, ...]
+    dispensable: int = 0
 
     @property
     def cases(self) -> list[Case]:
