@@ -19,7 +19,7 @@ from hub import __version__
 from hub.command import DONE, FINDING, choose_language, exit_code
 from hub.core.errors import Misconfigured
 from hub.lang import Text, progress, say
-from hub.settings import Settings, load
+from hub.settings import HostPort, Settings, load
 
 if TYPE_CHECKING:
     from hub.core.registry import Registry
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = command(
         "up",
-        Text("the whole hub on one machine, with simulated stations", "在一台机器上运行整个系统（含模拟站点）"),
+        Text("the whole hub on one machine, with simulated devices", "在一台机器上运行整个系统（含模拟设备）"),
         _up,
     )
     up.add_argument("--data", type=Path, metavar="DIR", help=str(_DATA))
@@ -96,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         _router,
     )
     router.add_argument("--slot", type=_slot, metavar="N", default=0, help=str(_SLOT))
+
+    page = command(
+        "page", Text("map and list of open tickets, live in a browser", "浏览器中的工单地图和列表，实时更新"), _page
+    )
+    page.add_argument("--listen", type=_address, metavar="H:P", help=str(_LISTEN))
 
     explain = command(
         "explain", Text("the story of an alert, a reading or a ticket", "预警、读数或工单的来龙去脉"), _explain
@@ -283,6 +288,12 @@ def _router(options: argparse.Namespace, settings: Settings) -> int:
     from hub import router
 
     return router.run(settings, options.slot)
+
+
+def _page(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.page import process
+
+    return process.run(settings, options.listen)
 
 
 def _replay(options: argparse.Namespace, settings: Settings) -> int:
@@ -545,6 +556,15 @@ def _since(text: str) -> int:
         ) from None
 
 
+def _address(text: str) -> HostPort:
+    try:
+        return HostPort.model_validate(HostPort.parse(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            str(Text(f"{text!r} is not HOST:PORT", f"{text!r} 不是 HOST:PORT（主机:端口）"))
+        ) from None
+
+
 def _slot(text: str) -> int:
     if not text.isascii() or not text.isdecimal():
         raise argparse.ArgumentTypeError(str(Text(f"{text!r} is not a number from 0", f"{text!r} 不是从 0 开始的整数")))
@@ -727,13 +747,14 @@ _UNTIL = Text("end with a summary after N tickets", "开出 N 张工单后输出
 _WITHIN = Text(
     "give up waiting for N tickets after so many seconds (exit code 4)", "等待 N 张工单超过该秒数则放弃（退出码 4）"
 )
-_SEED = Text("random seed of the simulated stations", "模拟站点的随机种子")
+_SEED = Text("random seed of the simulated devices", "模拟设备的随机种子")
 _NO_VIEW = Text("only a line every ten seconds", "每十秒只输出一行汇总")
 _NODES = Text("brokers; this version runs one", "节点数；此版本只运行一个节点")
 _SLOT = Text(
     "which router it is, from 0; each slot runs once, and keeps its number from start to start",
     "路由器编号，从 0 开始；每个编号只运行一个，重启后编号不变",
 )
+_LISTEN = Text("where to serve, else [page] listen", "监听地址，默认取 [page] listen")
 _ID = Text("the alert's, reading's, ticket's or dead letter's id", "预警、读数、工单或死信的编号")
 _TOPIC = Text("its name, such as tickets", "主题名，例如 tickets")
 _FROM_WHERE = Text(

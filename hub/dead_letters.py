@@ -24,10 +24,11 @@ from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import Alert, DeadLetter, HandedOver, LetterMark, Reading
 from hub.core.registry import Device, Registry
 from hub.evidence import Evidence
-from hub.explain import BEIJING, LETTER_MARKS
+from hub.explain import LETTER_MARKS
 from hub.kafka_log import Arrived, Publisher, Tail
 from hub.lang import Text, harmless
 from hub.partition import CARRIES, FEED
+from hub.reasons import BEIJING
 from hub.registry import Versions
 from hub.settings import Settings
 from hub.telemetry import FeedTelemetry

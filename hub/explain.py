@@ -6,7 +6,7 @@ of time.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 from hub import classes
 from hub.core.errors import Rejected
@@ -20,14 +20,13 @@ from hub.core.events import (
     Outcome,
     PatrolAlert,
     Reading,
-    Signal,
     Ticket,
     TicketEvent,
 )
-from hub.core.grid import PlaceMark
 from hub.core.registry import CENTRE, Registry, Role
 from hub.lang import Text, harmless, progress
 from hub.partition import INPUTS, Arrived
+from hub.reasons import BEIJING, MARKS, SIGNALS
 from hub.registry import Versions
 from hub.settings import Settings
 from hub.transactions import Whole
@@ -35,7 +34,6 @@ from hub.wire import Wire
 
 CLIENT = "gridhub-explain"
 TOLD_BY = ("decisions", "ticket-events", "tickets")
-BEIJING = timezone(timedelta(hours=8))
 
 OUTCOMES: Mapping[str, Text] = {
     Outcome.OPENED: Text("opens a ticket", "开立工单"),
@@ -52,12 +50,6 @@ OUTCOMES: Mapping[str, Text] = {
     ),
     Outcome.INVALID: Text("cannot be read and is kept in the dead letters", "无法读取，已存入死信"),
 }
-SIGNALS: Mapping[str, Text] = {
-    Signal.BEGINS: Text("begins", "开始"),
-    Signal.GOES_ON: Text("goes on", "持续"),
-    Signal.ENDS: Text("ends", "结束"),
-    Signal.MOMENT: Text("at one moment", "瞬时"),
-}
 STEPS: Mapping[str, Text] = {
     "opened": Text("opened", "开立"),
     "updated": Text("updated", "更新"),
@@ -67,15 +59,6 @@ STEPS: Mapping[str, Text] = {
 LETTER_MARKS: Mapping[str, Text] = {
     LetterMark.REPLAYED: Text("replayed", "已重放"),
     LetterMark.DROPPED: Text("dropped", "已放弃"),
-}
-MARKS: Mapping[str, Text] = {
-    PlaceMark.INSIDE: Text("inside", "格内"),
-    PlaceMark.BORDER: Text("on a border: the smaller number", "位于边界，取较小编号"),
-    PlaceMark.OVERLAP: Text("by the largest share of its area", "按最大重叠面积"),
-    PlaceMark.NEAREST: Text("nearest, within 50 m", "50 米内最近"),
-    PlaceMark.UNCERTAIN: Text("uncertain: it may lie in a neighbouring grid", "不确定，可能在相邻网格"),
-    PlaceMark.NONE: Text("in no cell", "不在任何单元网格"),
-    PlaceMark.UNKNOWN: Text("place not known", "位置未知"),
 }
 ROLES: Mapping[str, Text] = {
     Role.WORKER: Text("grid worker", "网格员"),

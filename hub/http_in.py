@@ -33,9 +33,10 @@ from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, PositiveFloat, PositiveInt, model_validator
 
 from hub.connector import KEPT, Fate, Outbox
-from hub.core.errors import Misconfigured, Reason, Rejected
+from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter
 from hub.core.registry import Registry, Vendor, VendorKey
+from hub.evidence import Evidence
 from hub.lang import Text
 from hub.running import allow_open_files
 from hub.settings import Listen
@@ -489,6 +490,55 @@ class HttpSource:
             return await asyncio.to_thread(self._keep_large, body)
         except Exception as defect:  # noqa: BLE001 - the second one in a row must not cost the message its fate
             self._telemetry.defect(defect)
+            return None
+
+
+class PushSource:
+    """The source of a feed that takes pushes and keeps evidence (see hub.connector.Source); a connector adds `take`, and what it makes of a registry."""
+
+    def __init__(
+        self,
+        feed: str,
+        settings: HttpSettings,
+        routes: Sequence[Route],
+        evidence: Evidence,
+        registry: Callable[[], Registry] = Registry,
+    ) -> None:
+        """`registry`: the one in force, as long as `start` gives no other."""
+        self.evidence = evidence
+        self.registry = registry
+        self._feed = feed
+        self._http = HttpSource(feed, settings, routes, self.take, keep_large=self._keep_large)
+
+    async def start(
+        self, outbox: Outbox, telemetry: FeedTelemetry, registry: Callable[[], Registry]
+    ) -> Mapping[str, int]:
+        """Listens; raises Misconfigured when the address cannot be had."""
+        self.registry = registry
+        return await self._http.start(outbox, telemetry, registry)
+
+    async def stop(self) -> None:
+        """Takes no new request, answers those under way."""
+        await self._http.stop()
+
+    async def take(self, push: Push, outbox: Outbox) -> Taken:
+        """Hands what is in a push to the outbox, each message once, its evidence kept before."""
+        raise NotImplementedError
+
+    async def keep_whole(self, push: Push, outbox: Outbox, rejected: Rejected) -> Taken:
+        """What cannot be used, in the dead letters or, where it is long, in the evidence store."""
+        stored = None
+        if len(push.body) > LARGE_BYTES:
+            stored = await asyncio.to_thread(self._keep_large, push.body)
+            if stored is None:
+                return Taken("", [outbox.refused(Reason.UNAVAILABLE)])
+        letter = dead_letter(self._feed, push, rejected.reason, rejected.detail, evidence=stored)
+        return Taken(letter.id, [outbox.dead_letter(letter)])
+
+    def _keep_large(self, body: bytes) -> str | None:
+        try:
+            return self.evidence.keep(body, most=len(body))
+        except Unavailable:
             return None
 
 

@@ -17,10 +17,10 @@ from typing import Any
 from hub import topics
 from hub.command import DONE
 from hub.core.errors import Misconfigured, Rejected
-from hub.explain import BEIJING
 from hub.kafka_log import Arrived, Tail
 from hub.lang import Text, harmless, progress
 from hub.masking import machine_text, plain
+from hub.reasons import BEIJING
 from hub.schemas import Schemas
 from hub.settings import Settings
 from hub.wire import Wire

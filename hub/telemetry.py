@@ -153,6 +153,13 @@ class RouterTelemetry(Telemetry):
         """They agree again."""
 
 
+class PageTelemetry(Telemetry):
+    """What happens in the page; this class does nothing."""
+
+    def registered(self, registry: Registry) -> None:
+        """From now on this version of the registry counts."""
+
+
 class Ration:
     """So many lines within so many seconds: what senders or a library bring about by the thousand must not fill a disk."""
 
@@ -430,6 +437,42 @@ class RouterRecorder(RouterTelemetry):
 
     def clock_right(self, ahead_s: float) -> None:
         self._log.info("clock right", ahead_s=round(ahead_s, 3))
+
+
+class PageRecorder(PageTelemetry):
+    """Writes what happens in the page. `registry` holds what every process measures of itself."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger(process="page")
+        ProcessCollector(registry=self.registry)
+        build_info(self.registry)
+        self._defect_lines = Ration()
+
+    def starting(self) -> None:
+        self._log.info("starting", version=__version__)
+
+    def serving(self, ports: Mapping[str, int]) -> None:
+        self._log.info("serving", **ports)
+
+    def kafka_away(self, why: str) -> None:
+        self._log.warning("kafka away", why=why)
+
+    def kafka_back(self) -> None:
+        self._log.info("kafka back")
+
+    def stopping(self) -> None:
+        self._log.info("stopping")
+
+    def stopped(self, balance: Mapping[str, int], *, drained: bool) -> None:
+        self._log.info("stopped", drained=drained, **balance)
+
+    def defect(self, error: BaseException) -> None:
+        if (also := self._defect_lines.take()) is not None:
+            _tell_defect(self._log, error, also)
+
+    def registered(self, registry: Registry) -> None:
+        self._log.info("registry adopted", version=registry.version, devices=len(registry.devices))
 
 
 def _tell_defect(log: "structlog.typing.FilteringBoundLogger", error: BaseException, also: Mapping[str, int]) -> None:

@@ -213,6 +213,17 @@ class Sources:
             raise self._defect
         with self._lock:
             known = self._log.picture()
+        return self._whole(known)
+
+    def last(self) -> tuple[Picture, list[Happening]]:
+        """The picture, and what happened since the last call of `since_last`: no more and no less than the picture has."""
+        if self._defect:
+            raise self._defect
+        with self._lock:
+            known, unseen = self._log.picture(), self._log.since_last()
+        return self._whole(known), unseen
+
+    def _whole(self, known: Picture) -> Picture:
         feeds, routers = self._processes.seen
         return replace(
             known,

@@ -1,6 +1,6 @@
 """`gridhub up`: the whole hub on one machine, each part a process of its own, for a first look and for a laptop.
 
-Order: broker, topics, registry, schema routes, router, connector, simulated stations, view; the end goes the other way round. Children are told to
+Order: broker, topics, registry, schema routes, router, connectors, simulated devices, view; the end goes the other way round. Children are told to
 end with this process, so that no orphan stays behind even when it is killed. Rules that watch means of an hour watch means of ten seconds
 here, unless the configuration has rules of its own: nobody waits an hour for a first ticket.
 """
@@ -31,12 +31,14 @@ from hub.rulebook import own_rules
 from hub.running import on_stop, run_file
 from hub.settings import HostPort, KafkaSettings, Settings
 from hub.top import TOPICS, Manner, Sources, manner, show
-from hub.view import Picture
+from hub.view import Picture, line
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 12.0
 LAST_WORDS_BYTES = 4096
-SECONDS_BETWEEN_MESSAGES = 5
+# The feeds, and which of a connector's ports its senders push to.
+FEEDS = {"air": "hj212", "patrol": "http", "camera": "http"}
+SECONDS_BETWEEN_MESSAGES = {"air": 5, "patrol": 20, "camera": 5}
 DEMO_PERIOD_S, DEMO_WAIT_S = 10, 3
 HOUR_S = 3600
 # A router that says it must be started again is, so often in a row; once it has worked for a while, the row is over.
@@ -105,11 +107,10 @@ def up(settings: Settings, wish: Wish) -> int:
                     sources.note(str(line))
                 return wish.until_tickets is not None and sources.opened() >= wish.until_tickets
 
-            show(sources, stop, manner() if wish.view and not wish.as_json else Manner.SUMMARIES, enough)
+            how = manner() if wish.view and not wish.as_json else Manner.SUMMARIES
+            show(sources, stop, how, enough)
             say("Ending ...", "正在结束……")
-            _end(children[-1])  # the stations first, so that what they sent has its answer
-            sources.look()
-            last = sources.picture()
+            last = _end_senders(sources, children[-len(FEEDS) :], how)
         except Stopped:
             say("Ending ...", "正在结束……")
     say(f"Ended; the data stays in {settings.data}.", f"已结束；数据保留在 {settings.data}。")
@@ -123,6 +124,17 @@ def up(settings: Settings, wish: Wish) -> int:
         )
         return PASSED
     return DONE
+
+
+def _end_senders(sources: Sources, senders: Sequence[Child], how: Manner) -> Picture:
+    """The senders first, so that what they sent has its answer; what was shown and what is summed up are the same."""
+    for child in senders:
+        _end(child)
+    sources.look()
+    last, rest = sources.last()
+    for happening in rest if how is Manner.LINES else ():
+        print(line(happening))
+    return last
 
 
 @contextlib.contextmanager
@@ -190,20 +202,28 @@ def _start(
         environment,
         again_after=AGAIN_AFTER,
     )
-    air = _begin(running, data, "air", [sys.executable, "-m", "connectors", "air", *manner], environment)
-    for part in (schemas, router, air):
+    feeds = [
+        _begin(running, data, feed, [sys.executable, "-m", "connectors", feed, *manner], environment) for feed in FEEDS
+    ]
+    for part in (schemas, router, *feeds):
         _ports(data, part, stop)
-    hj212 = _ports(data, air, stop)["hj212"]
-    stations = [sys.executable, "-m", "connectors.air.simulate", "--to", f"127.0.0.1:{hj212}", "--lang", chosen()]
-    options = {"--seed": seed, "--interval": SECONDS_BETWEEN_MESSAGES, "--registry": settings.registry_dir.resolve()}
-    if periods := [rule.period_s for rule in rules if rule.factor]:
-        options["--period"] = max(periods)
-    words = [str(word) for option in options.items() for word in option]
-    simulated = _begin(running, data, "stations", [*stations, *words], environment)
+    simulated = []
+    for child, (feed, served) in zip(feeds, FEEDS.items(), strict=True):
+        options: dict[str, object] = {"--seed": seed, "--registry": settings.registry_dir.resolve(), "--lang": chosen()}
+        options |= {
+            "--to": f"127.0.0.1:{_ports(data, child, stop)[served]}",
+            "--interval": SECONDS_BETWEEN_MESSAGES[feed],
+        }
+        periods = [rule.period_s for rule in rules if rule.factor]
+        if feed == "air" and periods:
+            options["--period"] = max(periods)
+        words = [str(word) for option in options.items() for word in option]
+        command = [sys.executable, "-m", f"connectors.{feed}.simulate", *words]
+        simulated.append(_begin(running, data, f"simulated-{feed}", command, environment))
     demo = Text(f"demo: 1 h = {DEMO_PERIOD_S} s", f"演示：1 小时 = {DEMO_PERIOD_S} 秒")
     title = str(demo) if settings.rules is None else ""
     sources = Sources(settings, bootstrap, data=data, title=title, tail=tail)
-    return running.enter_context(sources), [kafka, schemas, router, air, simulated]
+    return running.enter_context(sources), [kafka, schemas, router, *feeds, *simulated]
 
 
 def _registered(settings: Settings) -> Registry:
@@ -219,7 +239,11 @@ def _registered(settings: Settings) -> Registry:
 
 def demo_rules(rules: Rules) -> Rules:
     """The same rules, with means over ten seconds where they are over an hour."""
-    short = {"period_s": DEMO_PERIOD_S, "wait_s": float(DEMO_WAIT_S), "realtime_s": float(SECONDS_BETWEEN_MESSAGES)}
+    short = {
+        "period_s": DEMO_PERIOD_S,
+        "wait_s": float(DEMO_WAIT_S),
+        "realtime_s": float(SECONDS_BETWEEN_MESSAGES["air"]),
+    }
     return replace(
         rules,
         all=tuple(replace(rule, **short) if rule.factor and rule.period_s == HOUR_S else rule for rule in rules.all),  # type: ignore[arg-type]
@@ -234,9 +258,9 @@ def _own_port(kafka: KafkaSettings) -> int:
         str(
             Text(
                 f"kafka.bootstrap = {kafka.bootstrap}: gridhub up runs a broker of its own and takes one address,"
-                " 127.0.0.1:PORT; beside a cluster of yours start python -m connectors air by itself",
+                " 127.0.0.1:PORT; beside a cluster of yours start the connectors by themselves",
                 f"kafka.bootstrap = {kafka.bootstrap}：gridhub up 运行自己的 Kafka，只接受一个地址 127.0.0.1:PORT；"
-                "已有 Kafka 集群时请单独启动 python -m connectors air",
+                "已有 Kafka 集群时请单独启动各接入程序",
             )
         )
     )

@@ -3,19 +3,17 @@
 Whatever came from outside (devices, towns, reasons) is shown without the characters that a terminal would take for commands.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text as Styled
 
 from hub.lang import Text, harmless
+from hub.reasons import BEIJING, reason
 
-BEIJING = timezone(timedelta(hours=8))
-MEAN = re.compile(r"mean (\S+), limit (\S+) (\S+)")
 GAP = 2
 REASON_COLUMNS = 25
 STEP_COLUMNS, KIND_COLUMNS = 7, 5
@@ -54,17 +52,6 @@ STEPS = {
     "note": Text("note", "提示"),
 }
 STYLES = {"opened": "bold red", "cleared": "green", "updated": "dim", "dead letter": "yellow", "note": "bold yellow"}
-SIGNALS = {
-    "begins": Text("begins", "开始"),
-    "goes_on": Text("goes on", "持续"),
-    "ends": Text("ends", "结束"),
-    "moment": Text("moment", "瞬时"),
-}
-# Reasons that are codes.
-CODES = {
-    "nothing_open": Text("nothing is open", "没有未解除的工单"),
-    "too_old": Text("its time is too old", "时间过早"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,7 +352,7 @@ def _tickets(picture: Picture, matters: Sequence[Matter], width: int) -> list[St
             Column("", [_lasted(_open_s(matter, picture.at)) for matter in matters], least=5, right=True),
             Column("", [_kind(matter.kind) for matter in matters], 1),
             *named,
-            Column("", [reason(matter.reason) for matter in matters], 2, least=REASON_COLUMNS, cut=True),
+            Column("", [str(reason(matter.reason)) for matter in matters], 2, least=REASON_COLUMNS, cut=True),
         ],
         width,
     )
@@ -408,7 +395,7 @@ def line(happening: Happening, *, town: bool = True) -> str:
         words.append(_padded(harmless(happening.device), DEVICE_COLUMNS))
     words.append(_padded(step, STEP_COLUMNS) if happening.device or happening.town else step)
     kind = _padded(_kind(happening.kind), KIND_COLUMNS) if happening.kind else ""
-    said = "  ".join(filter(None, (kind, reason(happening.detail))))
+    said = "  ".join(filter(None, (kind, str(reason(happening.detail)))))
     if happening.open_s is not None:
         lasted = _lasted(happening.open_s)
         said += str(Text(f"; was open for {lasted}", f"；历时 {lasted}"))
@@ -433,28 +420,6 @@ def summary(before: Picture, now: Picture) -> str:
         f"工单：新开 {opened}，解除 {cleared}，未解除 {now.open_count}",
     )
     return "; ".join([str(text), *map(harmless, trouble)])
-
-
-def reason(text: str) -> str:
-    """The first reason of a decision for a reader, in the reader's language as far as it is one we know."""
-    if found := MEAN.fullmatch(text):
-        mean, limit, unit = map(harmless, found.groups())
-        mean = _rounded(mean, limit)
-        return str(Text(f"mean {mean}, limit {limit} {unit}", f"均值 {mean}，限值 {limit} {unit}"))
-    if text in CODES:
-        return str(CODES[text])
-    if text.startswith("signal "):
-        return str(SIGNALS.get(text.removeprefix("signal "), harmless(text)))
-    return harmless(text)
-
-
-def _rounded(mean: str, limit: str) -> str:
-    """To one decimal, unless it would seem to lie at the limit."""
-    try:
-        short = f"{float(mean):.1f}"
-        return mean if float(short) == float(limit) else short
-    except ValueError:
-        return mean
 
 
 def _kind(kind: str) -> str:

@@ -5,7 +5,7 @@ send again, and some firmware stops pushing to an address that refuses.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from connectors.camera.isapi import Picture, Pushed, read
 from connectors.camera.settings import CameraSettings
@@ -15,9 +15,8 @@ from hub.core.errors import Reason, Rejected, Unavailable
 from hub.core.events import Evidence as Kept
 from hub.core.registry import Registry
 from hub.evidence import Evidence, media_type
-from hub.http_in import ANSWERS, LARGE_BYTES, HttpSource, Push, Route, Taken, dead_letter
+from hub.http_in import ANSWERS, Push, PushSource, Route, Taken
 from hub.settings import HostPort, Settings, section
-from hub.telemetry import FeedTelemetry
 
 TOPIC = "alerts.camera"
 TYPES = frozenset(
@@ -28,35 +27,19 @@ TYPES = frozenset(
 )
 
 
-class CameraSource:
-    """The source of the feed `camera` (see hub.connector.Source)."""
+class CameraSource(PushSource):
+    """The source of the feed `camera`."""
 
     def __init__(
         self, settings: CameraSettings, evidence: Evidence, registry: Callable[[], Registry] = Registry
     ) -> None:
-        """`registry`: the one in force, as long as `start` gives no other."""
-        self._evidence = evidence
-        self._registry = registry
+        super().__init__(FEED, settings, [Route("/in/isapi/{token}", TYPES)], evidence, registry)
         self._texts = tuple((text.word, text.kind) for text in settings.texts)
-        self._http = HttpSource(
-            FEED, settings, [Route("/in/isapi/{token}", TYPES)], self.take, keep_large=self._keep_large
-        )
         self._of: Registry | None = None
         self._cameras: Cameras
 
-    async def start(
-        self, outbox: Outbox, telemetry: FeedTelemetry, registry: Callable[[], Registry]
-    ) -> Mapping[str, int]:
-        """Listens; raises Misconfigured when the address cannot be had."""
-        self._registry = registry
-        return await self._http.start(outbox, telemetry, registry)
-
-    async def stop(self) -> None:
-        """Takes no new request, answers those under way."""
-        await self._http.stop()
-
     def _known(self) -> Cameras:
-        registry = self._registry()
+        registry = self.registry()
         if registry is not self._of:
             self._cameras, self._of = Cameras(registry), registry
         return self._cameras
@@ -66,7 +49,7 @@ class CameraSource:
         try:
             pushed = read(push.body, push.content_type)
         except Rejected as rejected:
-            return await self._unread(push, outbox, rejected)
+            return await self.keep_whole(push, outbox, rejected)
         try:
             kept = await asyncio.to_thread(self._keep, pushed.pictures)
         except Unavailable:
@@ -80,7 +63,7 @@ class CameraSource:
             try:
                 one = translate(event, push.vendor, self._known(), push.accepted_at, kept, self._texts)
             except Rejected as rejected:
-                taken = await self._unread(push, outbox, rejected)
+                taken = await self.keep_whole(push, outbox, rejected)
                 first, fates = first or taken.id, [*fates, *taken.fates]
                 continue
             if isinstance(one, Alive):
@@ -94,33 +77,17 @@ class CameraSource:
             first = first or one.id
         return Taken(first, fates)
 
-    async def _unread(self, push: Push, outbox: Outbox, rejected: Rejected) -> Taken:
-        """Kept whole, in the dead letters or, where it is long, in the evidence store."""
-        stored = None
-        if len(push.body) > LARGE_BYTES:
-            stored = await asyncio.to_thread(self._keep_large, push.body)
-            if stored is None:
-                return Taken("", [outbox.refused(Reason.UNAVAILABLE)])
-        letter = dead_letter(FEED, push, rejected.reason, rejected.detail, evidence=stored)
-        return Taken(letter.id, [outbox.dead_letter(letter)])
-
     def _keep(self, pictures: Sequence[Picture]) -> tuple[Kept, ...]:
         """All of them, on the disk. One that is too large is named and not kept. Raises Unavailable."""
         kept = []
         for picture in pictures:
             try:
-                name = self._evidence.keep(picture.content)
+                name = self.evidence.keep(picture.content)
             except Rejected:
                 name = ""
             size = len(picture.content)
             kept.append(Kept(sha256=name, media_type=media_type(picture.content), bytes=size, name=picture.name[:200]))
         return tuple(kept)
-
-    def _keep_large(self, body: bytes) -> str | None:
-        try:
-            return self._evidence.keep(body, most=len(body))
-        except Unavailable:
-            return None
 
 
 def main(settings: Settings) -> None:

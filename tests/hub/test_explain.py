@@ -10,8 +10,9 @@ from hub import lang
 from hub.core.events import Alert, DeadLetter, Decision, LetterMark, Outcome
 from hub.core.in_force import InForce
 from hub.core.registry import Registry
-from hub.explain import LETTER_MARKS, MARKS, OUTCOMES, ROLES, SIGNALS, STEPS, Chapter, explain
+from hub.explain import LETTER_MARKS, OUTCOMES, ROLES, STEPS, Chapter, explain
 from hub.partition import CARRIES, Arrived, Partition, Surroundings
+from hub.reasons import MARKS, SIGNALS
 from hub.settings import Settings
 from hub.wire import Wire, headers
 from tests.hub.core.one_town import MINUTE, PM10, SECOND, alarm, at, camera, patrol

@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from hub import lang
-from hub.view import Column, Feed, Happening, Matter, Picture, Router, Screen, line, reason, screen, summary, table
+from hub.reasons import reason
+from hub.view import Column, Feed, Happening, Matter, Picture, Router, Screen, line, screen, summary, table
 
 AT = 1_784_246_596_000  # 2026-07-17 08:03:16 in Beijing
 MEAN = "mean 182.438, limit 150 ug/m3"
@@ -191,7 +192,7 @@ def test_updates_of_open_tickets_are_no_news_for_a_screen() -> None:
     ],
 )
 def test_reasons_are_for_people(text: str, shown: str) -> None:
-    assert reason(text) == shown
+    assert str(reason(text)) == shown
 
 
 def test_what_a_terminal_would_take_for_a_command_is_shown_as_a_replacement() -> None:
@@ -234,4 +235,4 @@ def test_in_chinese() -> None:
     assert line(CLEARED) == (
         "08:03:16 410122106 zhengan-air-1      解除    PM10   均值 88.5，限值 150 ug/m3；历时 2 min"
     )
-    assert reason("nothing_open") == "没有未解除的工单"
+    assert str(reason("nothing_open")) == "没有未解除的工单"

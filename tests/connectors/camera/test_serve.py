@@ -93,7 +93,7 @@ def test_pictures_are_there_before_the_alert_that_names_them(tmp_path: Path) -> 
 def test_without_a_disk_for_pictures_nothing_is_answered_yes(tmp_path: Path) -> None:
     async def test(camera: Served) -> None:
         (tmp_path / "file").write_text("no folder")
-        camera.source._evidence = Evidence(tmp_path / "file")
+        camera.source.evidence = Evidence(tmp_path / "file")
         status, _ = await camera.push(multipart((TEXT, xml().encode()), (PICTURE, JPEG)), PLAIN)
         assert status == 503
         assert not camera.log.sent

@@ -1,0 +1,1 @@
+"""The page: map and list of open tickets in a browser, live."""

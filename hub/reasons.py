@@ -1,0 +1,104 @@
+"""The reasons of a decision in words: what the router writes for machines and people alike, said in the reader's language."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+
+from hub.core.events import Signal
+from hub.core.grid import PlaceMark
+from hub.lang import Text, harmless
+
+BEIJING = timezone(timedelta(hours=8))
+
+SIGNALS: Mapping[str, Text] = {
+    Signal.BEGINS: Text("begins", "开始"),
+    Signal.GOES_ON: Text("goes on", "持续"),
+    Signal.ENDS: Text("ends", "结束"),
+    Signal.MOMENT: Text("moment", "瞬时"),
+}
+CODES: Mapping[str, Text] = {
+    "nothing_open": Text("nothing is open", "没有未解除的工单"),
+    "too_old": Text("its time is too old", "时间过早"),
+    "the station's own mean": Text("the station's own mean", "站点自报均值"),
+    "same place": Text("the same place as a case that is known", "与已知案件位置相同"),
+}
+MARKS: Mapping[str, Text] = {
+    PlaceMark.INSIDE: Text("inside", "格内"),
+    PlaceMark.BORDER: Text("on a border: the smaller number", "位于边界，取较小编号"),
+    PlaceMark.OVERLAP: Text("by the largest share of its area", "按最大重叠面积"),
+    PlaceMark.NEAREST: Text("nearest, within 50 m", "50 米内最近"),
+    PlaceMark.UNCERTAIN: Text("uncertain: it may lie in a neighbouring grid", "不确定，可能在相邻网格"),
+    PlaceMark.NONE: Text("in no cell", "不在任何单元网格"),
+    PlaceMark.UNKNOWN: Text("place not known", "位置未知"),
+}
+
+
+def reason(text: str) -> Text:
+    """One reason for a reader; one of a form that this program does not know as it is."""
+    if text in CODES:
+        return CODES[text]
+    for pattern, say in _FORMS:
+        if found := pattern.fullmatch(text):
+            return say(*map(harmless, found.groups()))
+    plain = harmless(text)
+    return Text(plain, plain)
+
+
+def _mean(mean: str, limit: str, unit: str) -> Text:
+    mean = _rounded(mean, limit)
+    return Text(f"mean {mean}, limit {limit} {unit}", f"均值 {mean}，限值 {limit} {unit}")
+
+
+def _rounded(mean: str, limit: str) -> str:
+    """To one decimal, unless it would seem to lie at the limit."""
+    try:
+        short = f"{float(mean):.1f}"
+        return mean if float(short) == float(limit) else short
+    except ValueError:
+        return mean
+
+
+def _samples(count: str, name: str, minutes: str) -> Text:
+    kind = {"minute": "分钟", "realtime": "实时"}.get(name, name)
+    return Text(
+        f"mean of {count} {name} values that cover {minutes} min", f"由 {count} 个{kind}值求得，覆盖 {minutes} 分钟"
+    )
+
+
+def _period(start: str, seconds: str) -> Text:
+    try:
+        begins = datetime.strptime(start, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).astimezone(BEIJING)
+        ends = begins + timedelta(seconds=int(seconds))
+    except (ValueError, OverflowError):
+        return Text(f"period {start}/PT{seconds}S", f"时段 {start}/PT{seconds}S")
+    span = f"{begins:%Y-%m-%d %H:%M}–{ends:%H:%M}"
+    return Text(f"period {span}", f"时段 {span}")
+
+
+def _signal(name: str) -> Text:
+    return SIGNALS.get(name, Text(f"signal {name}", f"信号 {name}"))
+
+
+def _case(name: str) -> Text:
+    return Text(f"case {name}", f"案件 {name}")
+
+
+def _place(mark: str) -> Text:
+    said = MARKS.get(mark, Text(mark, mark))
+    return Text(f"place: {said.en}", f"位置：{said.zh}")
+
+
+def _also(grid: str) -> Text:
+    return Text(f"may also lie in the grid {grid}", f"也可能位于网格 {grid}")
+
+
+_FORMS: tuple[tuple[re.Pattern[str], Callable[..., Text]], ...] = (
+    (re.compile(r"mean (\S+), limit (\S+) (\S+)"), _mean),
+    (re.compile(r"mean of (\d+) (\w+) values that cover (\S+) min"), _samples),
+    (re.compile(r"period (\w+)/PT(\d+)S"), _period),
+    (re.compile(r"signal (\w+)"), _signal),
+    (re.compile(r"case (.+)"), _case),
+    (re.compile(r"place (\w+)"), _place),
+    (re.compile(r"also (.+)"), _also),
+    (re.compile(r"status (.+)"), lambda status: Text(f"the vendor's status {status}", f"厂商状态 {status}")),
+)
