@@ -110,7 +110,8 @@ class _Reader:
         try:
             self._parser.Parse(data, True)
         except _Done:
-            return data.index(b">", self._ended) + 1
+            # Of `<a/>` the end is behind it, of `<a></a>` where its end tag begins.
+            return data.index(b">", self._ended) + 1 if data.startswith(b"</", self._ended) else self._ended
         except expat.ExpatError as error:
             raise Rejected(Reason.SYNTAX, f"XML: {expat.ErrorString(error.code)}") from None
         raise Rejected(Reason.SYNTAX, "XML without an end")

@@ -20,7 +20,7 @@ GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", 
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One of them. `said`: what it says, by the names of `connectors.patrol.fields`; `geometry`: GeoJSON or None; `crs`: the datum's name as it came, empty
-    where none did; `raw`: it as it came; `fault`: why it is none, in words.
+    where none did; `raw`: it alone, and its datum, as JSON; `fault`: why it is none, in words.
     """
 
     said: Mapping[str, Any]
@@ -94,7 +94,9 @@ def _crs(told: Mapping[str, Any]) -> str:
 
 
 def _feature(one: Any, crs: str) -> Feature:
-    raw = json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    # The datum of the collection goes along: the feature alone would lie somewhere else.
+    alone = {**one, "crs": crs} if crs and isinstance(one, dict) and not _crs(one) else one
+    raw = json.dumps(alone, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     if not isinstance(one, dict):
         return Feature({}, None, "", raw, "a feature that is no object")
     geometry = one if _drawn(one) else one.get("geometry")

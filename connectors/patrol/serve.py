@@ -50,6 +50,9 @@ class PatrolSource(PushSource):
             said = Text(f"{rejected}; it is kept as {kept.id}.", f"{rejected}；已存为 {kept.id}。")
             return Taken(kept.id, kept.fates, Problem(rejected.reason, _UNREADABLE, said))
         first, fates = "", list[asyncio.Future[Fate] | Fate]()
+        if len(features) == 1:
+            # What is kept of it is what came, to the byte.
+            features = [replace(features[0], raw=push.body)]
         for index, feature in enumerate(features):
             taken = await self._hand_over(push, feature, index, outbox)
             first, fates = first or taken.id, [*fates, *taken.fates]
@@ -60,7 +63,7 @@ class PatrolSource(PushSource):
         try:
             alert = translate(feature, push.vendor, town, push.accepted_at, key=push.idempotency_key, index=index)
         except Rejected as rejected:
-            # The feature alone is what people mend; of a body that is one it is the whole.
+            # The feature alone is what people mend.
             own = replace(push, body=feature.raw)
             return await self.keep_whole(
                 own, outbox, Rejected(rejected.reason, f"feature {index + 1}: {rejected.detail}")

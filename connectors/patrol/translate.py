@@ -165,7 +165,8 @@ def _id(
     vendor: Vendor, spot: tuple[str, str], event: tuple[str, str], key: str, content: str, found_at: int | None
 ) -> str:
     """The sender's own identity of the message: what comes first of spot and image period, event and status, key of the push, content."""
-    digest = hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
+    # JSON may hold half a character, which no record takes: that is told when the record is made.
+    digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
     if spot[0]:
         return f"{vendor.id}/{spot[0]}/{spot[1] or digest}"
     if event[0]:

@@ -103,7 +103,6 @@ CONTRACT = Contract(
         sent=pushed(xml())[:-200],
         refused=1,
         answers=("408",),
-        closes=True,
     ),
     hostile=(
         *http.HOSTILE,
@@ -111,7 +110,14 @@ CONTRACT = Contract(
         ("a file as an entity", pushed(f"{EXTERNAL}<a>&b;</a>")),
         ("deep", pushed("<a>" * 60_000)),
         ("deep JSON", pushed("[" * 200_000, "application/json")),
+        ("an element that is its own end", pushed("<a/>")),
         ("many attributes", pushed(f"<a {ATTRIBUTES}/>")),
+        (
+            "a text of half characters",
+            pushed(
+                f'{{"macAddress": "{MAC}", "channelName": "\\ud800", "eventType": "fireDetection"}}', "application/json"
+            ),
+        ),
         ("a number as long as a body", pushed(f'{{"a": {"9" * 200_000}}}', "application/json")),
         ("parts without end", pushed(b"--boundary\r\n\r\n" * 10_000, PLAIN)),
         ("a boundary of nothing", pushed(b"--\r\n" * 50_000, "multipart/form-data; boundary=")),

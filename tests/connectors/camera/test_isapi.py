@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from connectors.camera.isapi import read, time_of
 from connectors.camera.multipart import split
+from connectors.camera.tree import from_xml
 from hub.core.errors import Reason, Rejected
 from tests.connectors.camera.layouts import JPEG, LAYOUTS, PLAIN, Layout, multipart, xml
 
@@ -24,6 +25,11 @@ def test_a_layout_comes_out_as_what_it_says(layout: Layout) -> None:
     for event, says in zip(pushed.events, layout.events, strict=True):
         assert {name: getattr(event, name) for name in says} == says
     assert [(one.media_type, one.name, len(one.content)) for one in pushed.pictures] == list(layout.pictures)
+
+
+def test_an_element_that_is_its_own_end_takes_nothing_of_the_next() -> None:
+    names = [node.name for node in from_xml("<a/><b>1</b> <c><d/></c><e />")]
+    assert names == ["a", "b", "c", "e"]
 
 
 def test_no_plate_of_a_car_is_in_what_comes_out() -> None:

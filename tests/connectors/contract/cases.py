@@ -18,7 +18,7 @@ class Case:
 
     answers: what the sender hears, in order. records: the topics of the records that come of it, in order; letters: the reasons of its dead
     letters, in order. empty: how many messages hold nothing to keep. refused: how many are not taken. unheard: whether it is none of the balance's
-    messages, only told to operators (a request without a key). closes: whether the hub ends the connection though the sender does not.
+    messages, only told to operators (a request without a key).
     """
 
     name: str
@@ -29,7 +29,6 @@ class Case:
     empty: int = 0
     refused: int = 0
     unheard: bool = False
-    closes: bool = False
 
     @property
     def received(self) -> int:
@@ -46,8 +45,8 @@ class Contract:
 
     accept: good messages, each one record, each with another id. empty: nothing to keep, or None where the feed has no such message.
     refuse: each kind of bad input; together with the other cases they must show every `Reason` that the folder's code names. wrong_key: of nobody
-    whom the registry knows. stranger: a device that is not registered, and `registry_later` where it is. too_large, slow (kept open, sent to
-    a hasty source), hostile: bytes that mean harm, whatever comes of them. away: what a sender of accept[0] hears when Kafka is away
+    whom the registry knows. stranger: a message of a device that is not registered, or not so, and `registry_later` with which it is good.
+    too_large, slow (kept open, sent to a hasty source), hostile: bytes that mean harm, whatever comes of them. away: what a sender of accept[0] hears when Kafka is away
     and nothing else keeps the message. dispensable: so many bytes at the end of a message are not waited for.
     """
 

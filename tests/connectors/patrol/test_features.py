@@ -278,6 +278,16 @@ def test_a_datum_in_the_message_goes_before_the_vendors() -> None:
     assert alert({**FLAT, "coordType": "CGCS2000"}, replace(VENDOR, datum="GCJ02")).datum == "CGCS2000"
 
 
+def test_a_feature_alone_is_where_it_was_in_its_collection() -> None:
+    """As a dead letter keeps it, and a replay reads it."""
+    x, y = (round(number, 7) for number in datums.to_gcj02(LON, LAT))
+    point = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [x, y]}, "properties": {}}
+    [told] = read(body(collection(point, crs={"type": "name", "properties": {"name": "GCJ02"}})))
+    [again] = read(told.raw)
+    assert again.crs == told.crs == "GCJ02"
+    assert translate(again, VENDOR, PLACES, ACCEPTED) == translate(told, VENDOR, PLACES, ACCEPTED)
+
+
 @pytest.mark.parametrize(
     ("named", "numbers"),
     [
