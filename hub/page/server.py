@@ -36,7 +36,7 @@ from hub.page.views import (
     machine_clock,
     tiles_world,
 )
-from hub.page.words import FEEDS, LAMPS, SORTS, Lamp
+from hub.page.words import FEEDS, HEALTH, LAMPS, SORTS, Health, Lamp
 
 HERE = Path(__file__).parent
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -46,7 +46,7 @@ AT_MOST_EVERY_S = 0.4
 BEAT_S = 15.0
 # Ages and lamps change by themselves.
 AGAIN_S = 30.0
-SMALL_MAP = 160.0
+SMALL_MAP = 300.0
 YEAR_S = 365 * 24 * 3600
 
 Render = Callable[[web.Request], dict[str, Any]]
@@ -252,6 +252,7 @@ class Page:
             "world": tiles_world(drawing) if drawing else "",
             "tiles_address": self._atlas.tiles.address if self._atlas.tiles else "",
             "marks": marks,
+            "silent_word": view.voice.of(HEALTH[Health.SILENT]),
             "unplaced": len(found) - len(marks) if drawing else 0,
             "seen": view.seen(drawing),
             "sorts": [

@@ -487,13 +487,15 @@ class View:
     # -- the map
 
     def marks(self, tickets: Sequence[Ticket], drawing: Drawing) -> list[Mark]:
-        """Those of the tickets that have a place, the oldest first: a new one moves none of the others."""
+        """Those of the tickets that have a place, the most pressing on top. Their places are given from the oldest on: a new one moves none."""
         spread = Spread()
-        return [
+        marks = [
             self._mark(ticket, *place, spread.beside(place[0]))
             for ticket in sorted(tickets, key=lambda one: (one.opened_at, one.id))
             if (place := drawing.ticket(ticket)) is not None
         ]
+        # What is drawn last lies on top.
+        return sorted(marks, key=lambda mark: -LAMP_ORDER[mark.lamp])
 
     def _mark(self, ticket: Ticket, place: tuple[float, float], exact: bool, beside: tuple[float, float]) -> Mark:
         shown = lamp(ticket, self.now)
