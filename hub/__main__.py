@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 from hub import __version__
 from hub.command import DONE, FINDING, choose_language, exit_code
 from hub.core.errors import Misconfigured
-from hub.lang import Text, progress, say
+from hub.lang import Text, harmless, progress, say
 from hub.settings import HostPort, Settings, load
 
 if TYPE_CHECKING:
@@ -165,6 +165,14 @@ def _parser() -> argparse.ArgumentParser:
                 _vendor_rotate,
             ),
             ("revoke", Text("ends a vendor's keys now", "立即停用厂商的密钥"), _vendor_revoke),
+            (
+                "try",
+                Text(
+                    "says what the hub would make of a recording, without keeping it",
+                    "说明系统会如何处理一份录制数据，不保存任何内容",
+                ),
+                _vendor_try,
+            ),
         )
     )
     schemas = command("schemas", Text("the record schemas", "记录的模式（schema）：检查与查询服务"))
@@ -242,9 +250,12 @@ def _registry_commands(
 
 
 def _vendor_commands(parsers: Sequence[argparse.ArgumentParser]) -> None:
-    adding, _, rotating, revoking = parsers
+    adding, _, rotating, revoking, trying = parsers
     for parser in parsers:
         parser.add_argument("--dir", type=Path, metavar="DIR", help=str(_REGISTRY_DIR))
+    trying.add_argument("file", type=Path, metavar="FILE", help=str(_RECORDING))
+    trying.add_argument("--vendor", dest="id", metavar="ID", required=True, help=str(_VENDOR_ID))
+    trying.add_argument("--feed", metavar="FEED", required=True, help=str(_TRIED_FEED))
     for parser in (adding, rotating, revoking):
         parser.add_argument("id", metavar="ID", help=str(_VENDOR_ID))
     adding.add_argument("--name", metavar="NAME", required=True, help=str(_VENDOR_NAME))
@@ -499,6 +510,25 @@ def _vendor_list(options: argparse.Namespace, settings: Settings) -> int:
     for row in rows if not options.json else ():
         print("\n".join(vendors.shown(row)))
     return _imported_later()
+
+
+def _vendor_try(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.registry_check import load as load_registry
+    from hub.tried import tried
+
+    registry = load_registry(_registry_dir(options, settings))
+    try:
+        raw = options.file.read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            str(Text(f"{options.file}: {error.strerror}", f"{options.file}：{error.strerror}"))
+        ) from None
+    found = tried(settings, registry, raw, options.id, options.feed)
+    if options.json:
+        print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+    for one in found if not options.json else ():
+        print("\n".join(harmless(line) for line in one.lines))
+    return DONE if found and all(one.fate != "dead-lettered" for one in found) else FINDING
 
 
 def _imported_later() -> int:
@@ -789,6 +819,10 @@ _REGISTRY_DIR = Text("folder with the files; else [registry] dir", "文件所在
 _NOTE = Text("why, for whoever looks at the versions later", "变更说明，供以后查看")
 _EXPORT_DIR = Text("where to write the files", "导出到该文件夹")
 _NUMBER = Text("which version; else the newest", "版本号；默认最新")
+_RECORDING = Text(
+    "the bytes as they were sent, of one connection or one request body", "原始字节：一次连接或一个请求体的内容"
+)
+_TRIED_FEED = Text("which connector reads it: air, patrol, camera", "由哪个接入程序读取：air、patrol、camera")
 _VENDOR_ID = Text("the vendor's id, as devices.csv names it", "厂商编号，与 devices.csv 中一致")
 _VENDOR_NAME = Text("what people call it", "厂商名称")
 _VENDOR_FEED = Text("what its keys are good for; may be given more than once", "密钥可用于的数据源；可多次给出")
