@@ -9,6 +9,7 @@ from typing import get_type_hints
 from fastavro import json_reader, json_writer, schemaless_reader, schemaless_writer
 from fastavro.schema import SchemaParseException, UnknownType
 
+from hub.core import events
 from hub.core.events import Event
 from hub.schemas import NAMESPACE, Avro, Schema, Schemas, parsed, parsed_for_json
 
@@ -81,8 +82,7 @@ _TYPES: Mapping[object, Avro] = {
     float | None: ["null", "double"],
 }
 _COMMON = [(name, _TYPES[kind]) for name, kind in get_type_hints(Event).items()]
-_EVENT_CLASSES: tuple[type, ...] = (Event, *Event.__subclasses__())
-_EVENTS = frozenset(one.__name__ for kind in _EVENT_CLASSES for one in kind.__subclasses__())
+_EVENTS = frozenset(name for name, one in vars(events).items() if isinstance(one, type) and issubclass(one, Event))
 # What a field and a record may say. Aliases are not among it: clients differ in what they make of them.
 _FIELD = frozenset({"name", "type", "default", "doc"})
 _RECORD = frozenset({"type", "name", "namespace", "doc", "fields"})
