@@ -313,11 +313,11 @@ class Page:
         self._streams.add(news)
         sent: dict[str, str] = {}
         try:
+            drawn, concerns = time.monotonic(), self._state(request)
             message = self._message_of(request, render, parts, sent)
             # The page has just been rendered with all of it: only what came since is news.
             if message and request.query.get("seen") != str(self._model.revision):
                 await _send(response, message | {"whole": True})
-            drawn = time.monotonic()
             while True:
                 try:
                     async with asyncio.timeout(BEAT_S):
@@ -329,7 +329,9 @@ class Page:
                 if self._ending:
                     break
                 news.clear()
-                drawn = time.monotonic()
+                if self._state(request) == concerns and time.monotonic() - drawn < AGAIN_S:
+                    continue
+                drawn, concerns = time.monotonic(), self._state(request)
                 if message := self._message_of(request, render, parts, sent):
                     await _send(response, message)
                 await asyncio.sleep(AT_MOST_EVERY_S)
@@ -338,6 +340,11 @@ class Page:
         finally:
             self._streams.discard(news)
         return response
+
+    def _state(self, request: web.Request) -> tuple[int, str]:
+        """Differs where something has changed that the reader of a stream may see: what concerns other towns does not."""
+        town = Query.parse(request.query).town
+        return self._model.town_revision(town) if town else self._model.revision, self._kafka.trouble
 
     def _message_of(
         self, request: web.Request, render: Render, parts: tuple[str, ...], sent: dict[str, str]

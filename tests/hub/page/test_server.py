@@ -218,6 +218,32 @@ def test_a_stream_brings_what_changes_and_only_that(tmp_path: Path) -> None:
     run(test, tmp_path, tickets=30)
 
 
+def test_what_concerns_another_town_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+    render = Page._message_of
+
+    def counted(page: Page, *told: Any) -> Any:
+        rendered.append("")
+        return render(page, *told)
+
+    monkeypatch.setattr(Page, "_message_of", counted)
+
+    async def test(one: Served) -> None:
+        async with one.session.get(f"/stream/town?town={TOWN}&seen=") as answer:
+            await message(answer.content)
+            ticket = next(one.model.open())
+            for number in range(5):
+                one.model.take([replace(ticket, id=f"x{number}", town="410122105")], NOW)
+                one.page.changed()
+                await asyncio.sleep(0)
+            one.model.take([replace(ticket, version=99, opened_at=0)], NOW)
+            one.page.changed()
+            await message(answer.content)
+            assert len(rendered) == 2
+
+    run(test, tmp_path, tickets=1)
+
+
 def test_a_stream_that_begins_behind_begins_with_the_whole(tmp_path: Path) -> None:
     async def test(one: Served) -> None:
         ticket = next(one.model.open())
