@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import get_type_hints
 
 from fastavro import json_reader, json_writer, schemaless_reader, schemaless_writer
 from fastavro.schema import SchemaParseException, UnknownType
 
+from hub.core import events
+from hub.core.events import Event
 from hub.schemas import NAMESPACE, Avro, Schema, Schemas, parsed, parsed_for_json
 
 
@@ -35,13 +38,18 @@ def check(against: Path | None = None, folder: Path | None = None) -> list[str]:
     for schema in schemas:
         if (other := ids.setdefault(schema.id, schema.name)) != schema.name:
             findings.append(f"{schema.name} has the same id as {other}")
-    findings += [
-        f"topics.toml: {topic} names the schema {record!r}, which does not exist"
-        for topic, record in schemas.topics.items()
-        if record not in schemas.records
-    ]
+    findings += _topics(schemas)
     findings += _examples(schemas)
     return findings
+
+
+def _topics(schemas: Schemas) -> Iterator[str]:
+    for topic, file in schemas.files.items():
+        record = schemas.topics[topic]
+        if record not in schemas.records:
+            yield f"topics.toml: {topic} names the schema {record!r}, which does not exist"
+        elif file != (newest := f"{schemas.records[record][-1].name}.avsc"):
+            yield f"topics.toml: {topic} names {file}, the newest is {newest}"
 
 
 def _form(schema: Schema) -> list[str]:
@@ -52,6 +60,8 @@ def _form(schema: Schema) -> list[str]:
     if (definition.get("name"), definition.get("namespace")) != (class_name, NAMESPACE):
         findings.append(f"{schema.name}: the record must be called {NAMESPACE}.{class_name}")
     findings += [f"{schema.name}: {fault}" for fault in _faults(definition, class_name)]
+    if class_name in _EVENTS:
+        findings += [f"{schema.name}: {fault}" for fault in _common_faults(definition, class_name)]
     if findings:
         return findings
     try:
@@ -63,6 +73,27 @@ def _form(schema: Schema) -> list[str]:
 
 
 _PLAIN = frozenset({"boolean", "int", "long", "double", "string", "bytes"})
+_TIME = {"type": "long", "logicalType": "timestamp-millis"}
+# The common block as the class has it; its whole numbers are times.
+_TYPES: Mapping[object, Avro] = {
+    str: "string",
+    int: _TIME,
+    int | None: ["null", _TIME],
+    float | None: ["null", "double"],
+}
+_COMMON = [(name, _TYPES[kind]) for name, kind in get_type_hints(Event).items()]
+_EVENTS = frozenset(name for name, one in vars(events).items() if isinstance(one, type) and issubclass(one, Event))
+# What a field and a record may say. Aliases are not among it: clients differ in what they make of them.
+_FIELD = frozenset({"name", "type", "default", "doc"})
+_RECORD = frozenset({"type", "name", "namespace", "doc", "fields"})
+
+
+def _common_faults(definition: Avro, where: str) -> Iterator[str]:
+    """Every event begins with the same fields: whoever reads one of them reads all."""
+    fields = [(field.get("name"), field.get("type")) for field in definition["fields"][: len(_COMMON)]]
+    for place, (name, kind) in enumerate(_COMMON):
+        if place >= len(fields) or fields[place] != (name, kind):
+            yield f"{where}: field {place + 1} must be {name}, {json.dumps(kind)}: the common block"
 
 
 def _faults(type_: Avro, where: str) -> Iterator[str]:
@@ -78,6 +109,8 @@ def _faults(type_: Avro, where: str) -> Iterator[str]:
         case {"type": "record", "fields": list() as fields}:
             if not type_.get("doc"):
                 yield f"{where}: the record has no doc"
+            for key in sorted(set(type_) - _RECORD):
+                yield f"{where}: a record has no {key}"
             for field in fields:
                 yield from _field_faults(field, f"{where}.{field.get('name')}")
         case {"type": "long", "logicalType": "timestamp-millis"}:
@@ -89,6 +122,8 @@ def _faults(type_: Avro, where: str) -> Iterator[str]:
 def _field_faults(field: Mapping[str, Avro], where: str) -> Iterator[str]:
     if not field.get("doc"):
         yield f"{where}: the field has no doc"
+    for key in sorted(set(field) - _FIELD):
+        yield f"{where}: a field has no {key}"
     if "default" not in field:
         yield f"{where}: the field has no default"
     yield from _faults(field.get("type"), where)
@@ -104,15 +139,13 @@ def _compatibility(versions: Iterable[Schema]) -> Iterator[str]:
                     yield f"{reader.name} cannot read what {writer.name} wrote: {fault}"
 
 
-_PROMOTED = frozenset(
-    {("int", "long"), ("int", "double"), ("long", "double"), ("string", "bytes"), ("bytes", "string")}
-)
+_PROMOTED = frozenset({("int", "long"), ("int", "double"), ("long", "double")})
 
 
 def unreadable(writer: Avro, reader: Avro, where: str) -> Iterator[str]:
     """Why data of `writer` cannot be resolved to `reader` (Avro specification, Schema Resolution); nothing if they can.
 
-    Stricter than Avro in one point: a changed logical type changes the meaning of the number, so it counts as a fault.
+    Stricter than Avro in two points: a changed logical type changes the meaning of the number, and bytes are no text, so they count as faults.
     """
     match writer, reader:
         case (list(), _) | (_, list()):

@@ -65,7 +65,7 @@ class Schemas:
 
     folder: Path
     records: Mapping[str, tuple[Schema, ...]]  # by record, oldest first
-    topics: Mapping[str, str]  # topic -> record; topics whose record comes later are not here
+    files: Mapping[str, str]  # topic -> the file it names; topics whose record comes later are not here
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Schemas":
@@ -84,6 +84,11 @@ class Schemas:
     def __iter__(self) -> Iterator[Schema]:
         for versions in self.records.values():
             yield from versions
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Topic -> record: it names the file of a version, and carries all versions of that record."""
+        return {topic: file.partition(".")[0] for topic, file in self.files.items()}
 
     @property
     def subjects(self) -> dict[str, tuple[Schema, ...]]:
@@ -138,11 +143,8 @@ def _topics(path: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError) as error:
         raise Misconfigured(f"{path}: {error}") from None
-    # A topic names the file of a version; it carries all versions of that record.
     return {
-        topic: str(table["schema"]).partition(".")[0]
-        for topic, table in tables.items()
-        if isinstance(table, dict) and "schema" in table
+        topic: str(table["schema"]) for topic, table in tables.items() if isinstance(table, dict) and "schema" in table
     }
 
 

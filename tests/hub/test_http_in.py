@@ -692,6 +692,26 @@ def test_a_device_that_closes_its_side_still_gets_its_answers() -> None:
     run(test())
 
 
+def test_a_device_that_closes_its_side_at_once_gets_its_answer() -> None:
+    """The end comes with the last bytes, before anything has begun to look at them."""
+
+    async def test() -> None:
+        async with serving() as served:
+            loop = asyncio.get_running_loop()
+            with socket.socket() as device:
+                device.setblocking(False)
+                await loop.sock_connect(device, ("127.0.0.1", served.port))
+                device.send(request(b"1"))
+                device.shutdown(socket.SHUT_WR)
+                heard = b""
+                while some := await loop.sock_recv(device, 65536):
+                    heard += some
+            assert heard.startswith(b"HTTP/1.1 200 ")
+            assert [push.body for push in served.pushed] == [b"1"]
+
+    run(test())
+
+
 def test_requests_of_a_connection_are_taken_and_answered_in_order() -> None:
     async def test() -> None:
         async with serving() as served, sender(served.port) as vendor_a:
