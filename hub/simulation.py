@@ -188,8 +188,11 @@ class _Pushing:
             except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
                 status, told = 0, None
             if status:
-                fate = told.get("fate", "") if isinstance(told, dict) else ""
-                self._log.write("answered", device, n=n, sending=sending, attempt=attempt, status=status, fate=fate)
+                known = told if isinstance(told, dict) else {}
+                name, fate = known.get("id", ""), known.get("fate", "")
+                self._log.write(
+                    "answered", device, n=n, sending=sending, attempt=attempt, status=status, fate=fate, id=name
+                )
             if status and status not in (429, 503):
                 self._answered += 1
                 return

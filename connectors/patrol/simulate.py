@@ -28,7 +28,9 @@ AGAIN_SHARE = 0.3
 class Spots:
     """What there is to find: places around the town's known sites, the same for the same seed."""
 
-    def __init__(self, registry: Registry, chance: Random) -> None:
+    def __init__(self, registry: Registry, chance: Random, sender: int) -> None:
+        """`sender`: which of a vendor's senders it is, the first part of every number."""
+        self._sender = sender
         self._sites = registry.sites or (Site(id="", name="", kind="unit", town="", lon=113.92, lat=34.69),)
         self._chance = chance
         self._number = 0
@@ -38,7 +40,7 @@ class Spots:
         self._number += 1
         site = self._chance.choice(self._sites)
         move = [self._chance.uniform(-250, 250) * METRE for _ in range(2)]
-        return f"{self._number:04}", site.lon + move[0], site.lat + move[1]
+        return f"{self._sender}{self._number:04}", site.lon + move[0], site.lat + move[1]
 
 
 def _square(lon: float, lat: float, side_m: float) -> list[list[float]]:
@@ -172,10 +174,10 @@ def senders(registry: Registry, options: argparse.Namespace) -> list[Sender]:
 
     made = []
     services = [("", vendor) for vendor in dict.fromkeys(device.vendor for device in devices)]
-    for name, vendor in [(device.mn, device.vendor) for device in devices] + services:
+    for sender, (name, vendor) in enumerate([(device.mn, device.vendor) for device in devices] + services):
         chance = Random(f"{options.seed}/{name}")
         key = options.key or DEMO_KEY.format(vendor=vendor)
-        spots = Spots(registry, chance)
+        spots = Spots(registry, chance, sender)
         own = messages(name, key, spots, chance, options.interval, options.troubles, now)
         made.append(Sender(name or f"{vendor}-satellite", own))
     return made

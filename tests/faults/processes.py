@@ -99,16 +99,17 @@ class Served:
 
 
 class Connector(Served):
-    """`python -m connectors air` on a port that stays the same from life to life."""
+    """`python -m connectors <feed>` on a port that stays the same from life to life."""
 
-    def __init__(self, data: Path, bootstrap: str) -> None:
+    def __init__(self, data: Path, bootstrap: str, feed: str = "air") -> None:
+        self.feed = feed
         self.address = f"127.0.0.1:{free_port()}"
         environment = {
             "GRIDHUB__KAFKA__BOOTSTRAP": bootstrap,
-            "GRIDHUB__AIR__LISTEN": self.address,
+            f"GRIDHUB__{feed.upper()}__LISTEN": self.address,
             "GRIDHUB__TELEMETRY__LISTEN": "127.0.0.1:0",
         }
-        super().__init__("air", ["connectors", "air"], data, environment)
+        super().__init__(feed, ["connectors", feed], data, environment)
 
     def balance(self) -> Balance:
         """What the present life has counted, once every station has hung up and nothing is pending."""
@@ -116,12 +117,12 @@ class Connector(Served):
 
     def _balance(self) -> Balance | None:
         numbers = dict(re.findall(r"^(gridhub_\w+(?:\{.*?\})?) (\S+)$", self.get("/metrics"), re.MULTILINE))
-        received = int(float(numbers['gridhub_messages_received_total{feed="air"}']))
+        received = int(float(numbers[f'gridhub_messages_received_total{{feed="{self.feed}"}}']))
         fates = {
-            fate: int(float(numbers[f'gridhub_messages_total{{fate="{fate}",feed="air"}}']))
+            fate: int(float(numbers[f'gridhub_messages_total{{fate="{fate}",feed="{self.feed}"}}']))
             for fate in ("published", "dead-lettered", "spooled", "empty", "refused")
         }
-        hung_up = float(numbers['gridhub_connections{feed="air"}']) == 0
+        hung_up = float(numbers[f'gridhub_connections{{feed="{self.feed}"}}']) == 0
         return Balance(self.begun, received, fates) if hung_up and received == sum(fates.values()) else None
 
 
@@ -287,9 +288,9 @@ class Watch:
 
 
 @contextmanager
-def simulated(address: str, log: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
-    """The stations, as a process that does not outlive the context."""
-    command = [sys.executable, "-m", "connectors.air.simulate", "--to", address, "--log", str(log)]
+def simulated(address: str, log: Path, feed: str = "air", /, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """The devices of a feed, as a process that does not outlive the context."""
+    command = [sys.executable, "-m", f"connectors.{feed}.simulate", "--to", address, "--log", str(log)]
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     process = subprocess.Popen([*command, *words], cwd=ROOT)
     try:
