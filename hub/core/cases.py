@@ -1,15 +1,13 @@
 """Whether a patrol's message is about a case that is known already, for as long as months. Pure; geometry by shapely (GEOS)."""
 
-import json
 from dataclasses import dataclass
 from math import cos, hypot, radians
 
 import shapely
-from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from hub.core.events import PatrolAlert
-from hub.core.grid import METRES_PER_DEGREE
+from hub.core.grid import METRES_PER_DEGREE, polygon
 
 SAME_SHARE = 0.3
 SAME_POINT_M = 30.0
@@ -47,9 +45,9 @@ def same(case: Case, alert: PatrolAlert, now: int) -> bool:
     (_, x, y), (_, other_x, other_y) = here, there
     east, north = (x - other_x) * METRES_PER_DEGREE * cos(radians(y)), (y - other_y) * METRES_PER_DEGREE
     geometry = alert.geometry if alert.lon is not None else alert.given_geometry
-    polygons = _polygon(case.geometry), _polygon(geometry)
-    if polygons[0] is not None and polygons[1] is not None:
-        return _common_share(polygons[0], polygons[1]) >= SAME_SHARE
+    one, other = polygon(case.geometry), polygon(geometry)
+    if one is not None and other is not None:
+        return _common_share(one, other) >= SAME_SHARE
     return hypot(east, north) <= SAME_POINT_M and now - case.last_at <= SAME_POINT_MS
 
 
@@ -59,13 +57,6 @@ def _point(one: Case | PatrolAlert) -> tuple[str, float, float] | None:
     if one.given_x is not None and one.given_y is not None:
         return one.datum, one.given_x, one.given_y
     return None
-
-
-def _polygon(geometry: str) -> BaseGeometry | None:
-    if not geometry:
-        return None
-    polygon: BaseGeometry = shape(json.loads(geometry))
-    return polygon if polygon.area else None
 
 
 def _common_share(one: BaseGeometry, other: BaseGeometry) -> float:

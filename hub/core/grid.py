@@ -4,14 +4,16 @@ A place in a datum that may not be converted back is looked for on the map in th
 """
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import cos, isfinite, radians
 
 import numpy as np
 import shapely
+from shapely.errors import ShapelyError
 from shapely.geometry import Point, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -27,6 +29,12 @@ METRES_PER_DEGREE = 110_950.0
 NOISE_M2 = 0.01
 # Two distances, of a point to two cells, are equal to the noise of coordinates.
 NOISE_M = 0.001
+# A drawing of more text than this is not of one building or field, and would hold up a town: its point counts.
+MOST_GEOMETRY = 50_000
+# No coordinate of any datum is as large, and areas of such still are numbers.
+MOST_COORDINATE = 1e9
+# So many are remembered as shapes: about the cases of a town.
+MOST_REMEMBERED = 4096
 # A straight border is curved in a shifted datum: in pieces no longer than this it is right to 2 cm.
 STRAIGHT_DEGREES = 0.005
 
@@ -193,13 +201,14 @@ class _Layer:
 
     def _largest(self, spot: _Spot) -> str:
         """The area that has the largest share of a polygon; empty where none has any, or it is no polygon."""
-        # A ring that crosses itself would have no area, or a wrong one.
-        given = shapely.make_valid(shape(json.loads(spot.geometry)))
-        if not given.area:
+        given = polygon(spot.geometry)
+        if given is None:
             return ""
-        geometry = flat(given, spot.point)
+        west, south, east, north = given.bounds
+        origin = (west + east) / 2, (south + north) / 2
+        geometry = flat(given, origin)
         near = sorted(self._tree.query(given, predicate="intersects"))
-        shares = [(flat(self._shapes[index], spot.point).intersection(geometry).area, index) for index in near]
+        shares = [(flat(self._shapes[index], origin).intersection(geometry).area, index) for index in near]
         best = max((share for share, _ in shares), default=0.0)
         # Equal shares differ by the noise of their coordinates.
         return next(
@@ -209,6 +218,27 @@ class _Layer:
     def grid_of(self, name: str) -> str:
         """The duty grid of a cell."""
         return self.areas[self._index[name]].grid if name else ""
+
+
+@lru_cache(maxsize=MOST_REMEMBERED)
+def polygon(geometry: str) -> BaseGeometry | None:
+    """What a sender's GeoJSON text draws, valid also where its ring crosses itself; None for whatever is no polygon with an area, or too large.
+    Raises nothing: a town must outlive what is sent to it.
+    """
+    if not geometry or len(geometry) > MOST_GEOMETRY:
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            given = shape(json.loads(geometry))
+        if given.geom_type not in ("Polygon", "MultiPolygon"):
+            return None
+        points = shapely.get_coordinates(given)
+        if not (np.abs(points) <= MOST_COORDINATE).all():  # also for what is no number
+            return None
+        valid: BaseGeometry = shapely.make_valid(given, method="structure", keep_collapsed=False)
+    except (ShapelyError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
+        return None
+    return valid if valid.area else None
 
 
 def _each(forward: Callable[[float, float], tuple[float, float]]) -> "Callable[[np.ndarray], np.ndarray]":

@@ -26,7 +26,7 @@ from hub.core.events import (
     TimeMark,
     Value,
 )
-from hub.core.grid import Place, PlaceMark
+from hub.core.grid import Place, PlaceMark, polygon
 from hub.core.in_force import InForce, elsewhere, place_of
 from hub.core.rules import Rule
 from hub.core.tickets import Subject
@@ -166,17 +166,18 @@ def decide(town: Town, event: Input, now: int, force: InForce) -> tuple[Town, tu
         step.read(event.record)
     elif event.record is not None:
         step.alert(event.record)
-    return step.end()
+    return step.end(max(now, town.clock.now))
 
 
 def adopt(town: Town, partition: int, now: int, force: InForce) -> tuple[Town, tuple[Output, ...]]:
     """The town under a new version of the registry: open tickets whose owner is another by it move, what is due is due by its rules.
 
-    `now`: the owner's clock, ms UTC. A town without anything that changes is given back as it was.
+    `now`: the owner's clock, ms UTC: who is on duty then. It does not put the town's clock forward, for records from before may still wait to be
+    read. A town without anything that changes is given back as it was.
     """
     step = _Step(town, tick(partition), max(now, town.clock.now), force)
     step.adopt()
-    return step.end()
+    return step.end(town.clock.now)
 
 
 class _Step:
@@ -193,10 +194,11 @@ class _Step:
         self._changes: dict[Key, Entry | None] = {}
         self._outputs: list[Output] = []
 
-    def end(self) -> tuple[Town, tuple[Output, ...]]:
+    def end(self, clock: int) -> tuple[Town, tuple[Output, ...]]:
+        """The town whose clock stands there now, and what came of it."""
         if not self._changes and self._event.record is None and self._clock == self._town.clock:
             return self._town, ()
-        self._changes["town", ""] = replace(self._clock, now=self._now)
+        self._changes["town", ""] = replace(self._clock, now=clock)
         return self._town.with_(self._changes), tuple(self._outputs)
 
     # ---- time
@@ -236,16 +238,20 @@ class _Step:
     def adopt(self) -> None:
         """A new version of the registry."""
         reason = f"registry {self._force.version}"
-        places = {case.ticket: _case_place(case) for _, case in sorted(self._cases(), reverse=True)}
+        # A ticket's polygon is kept with its case. Where others saw the same case is not where the ticket lies.
+        outlines = {(case.ticket, _point(case)): _case_place(case) for _, case in sorted(self._cases(), reverse=True)}
         for name, ticket in sorted(self._town.all("ticket")):
             assert isinstance(ticket, Ticket)
-            assigned = self._force.assign(places.get(name) or _ticket_place(ticket), self._town.code, self._now)
+            place = outlines.get((name, _point(ticket))) or _ticket_place(ticket)
+            assigned = self._force.assign(place, self._town.code, self._now)
             if (assigned.role, assigned.person) != (ticket.owner_role, ticket.owner):
                 moved = tickets.reassigned(ticket, assigned, self._now)
                 self._changes["ticket", name] = moved
                 self._outputs += [moved, tickets.step(moved, tickets.REASSIGNED, "", reason)]
         for name, episode in sorted(self._town.all("episode")):
-            if isinstance(episode, Episode) and episode.periods and not self._rules.of(name.partition("|")[0]):
+            rule = self._rules.of(name.partition("|")[0])
+            watched = rule is not None and rule.factor == _factor_and_device(name)[0]
+            if isinstance(episode, Episode) and episode.periods and not watched:
                 # Nobody will judge them; a ticket stays, for people.
                 self._keep(name, Episode(ticket=episode.ticket))
         self._clock = replace(self._clock, due=self._next_due())
@@ -347,7 +353,11 @@ class _Step:
             part=factor,
             place=self._force.place_of(device),
         )
-        return self._open(episode, rule, subject, alert, WATCH, _reasons(rule, verdict, limit))
+        reasons = _reasons(rule, verdict, limit)
+        if self._force.on_trial(subject.vendor):
+            self._decided(Outcome.TRIAL, alert, WATCH, (*reasons, _would(rule)), "", rule.kind)
+            return episode
+        return self._open(episode, rule, subject, alert, WATCH, reasons)
 
     def _clean(self, episode: Episode, rule: Rule, factor: str, device: str, verdict: Verdict, limit: float) -> Episode:
         if episode.clean < rule.clear_after:
@@ -375,8 +385,7 @@ class _Step:
         elif rule is None or rule.factor:
             self._decided(Outcome.NO_RULE, alert.id, RECORD, (), "", "")
         elif self._force.on_trial(alert.vendor):
-            would = f"class {rule.class_code}, {rule.urgency}"
-            self._decided(Outcome.TRIAL, alert.id, RECORD, (f"signal {alert.signal}", would), "", rule.kind)
+            self._decided(Outcome.TRIAL, alert.id, RECORD, (f"signal {alert.signal}", _would(rule)), "", rule.kind)
         elif isinstance(alert, PatrolAlert):
             return self._case(alert, rule)
         else:
@@ -414,8 +423,8 @@ class _Step:
             return ""
         subject = Subject(device=alert.device, vendor=alert.vendor, part=part, place=place)
         after = self._open(episode, rule, subject, alert.id, RECORD, (f"signal {alert.signal}", told))
-        if rule.quiet_s:
-            after = replace(after, heard=self._now)
+        # Also under a rule without a quiet time, which a later one may have.
+        after = replace(after, heard=self._now)
         self._keep(name, after)
         self._rescheduled(name, watch.due(after, rule), rule)
         return after.ticket
@@ -447,18 +456,24 @@ class _Step:
         episode = self._open(
             Episode(ticket=ticket.id if ticket else ""), rule, subject, alert.id, RECORD, tuple(reasons)
         )
-        case = Case(
-            vendor=alert.vendor,
-            spot_no=alert.spot_no,
-            lon=alert.lon,
-            lat=alert.lat,
-            datum=alert.datum,
-            given_x=alert.given_x,
-            given_y=alert.given_y,
-            geometry=alert.geometry or alert.given_geometry,
-            last_at=self._now,
-            ticket=episode.ticket,
-        )
+        stored = self._town.get("case", name)
+        if isinstance(stored, Case) and (ticket or (stored.vendor, stored.spot_no) != (alert.vendor, alert.spot_no)):
+            # It stays whose it is, and where its ticket was opened.
+            case = replace(stored, last_at=self._now, ticket=episode.ticket)
+        else:
+            geometry = alert.geometry or alert.given_geometry
+            case = Case(
+                vendor=alert.vendor,
+                spot_no=alert.spot_no,
+                lon=alert.lon,
+                lat=alert.lat,
+                datum=alert.datum,
+                given_x=alert.given_x,
+                given_y=alert.given_y,
+                geometry=geometry if polygon(geometry) else "",
+                last_at=self._now,
+                ticket=episode.ticket,
+            )
         self._changes["case", name] = case
         self._forget_by(self._case_ends(case))
         return episode.ticket
@@ -559,6 +574,10 @@ def _ticket_place(ticket: Ticket) -> Place:
     return Place(lon=ticket.lon, lat=ticket.lat, datum=ticket.datum, given_x=ticket.given_x, given_y=ticket.given_y)
 
 
+def _point(one: Ticket | Case) -> tuple[float | None, ...]:
+    return one.lon, one.lat, one.given_x, one.given_y
+
+
 def _case_place(case: Case) -> Place:
     own = case.lon is not None
     return Place(
@@ -570,6 +589,10 @@ def _case_place(case: Case) -> Place:
         geometry=case.geometry if own else "",
         given_geometry="" if own else case.geometry,
     )
+
+
+def _would(rule: Rule) -> str:
+    return f"class {rule.class_code}, {rule.urgency}"
 
 
 def _episode(rule: Rule, part: str, device: str) -> str:

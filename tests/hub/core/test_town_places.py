@@ -7,8 +7,9 @@ import pytest
 from hub.core.events import Decision, Outcome, TicketEvent
 from hub.core.registry import Person, Role
 from hub.core.town import CASE_MS, DAY_MS, HandOver
-from tests.hub.core.one_town import HOUR, MINUTE, SECOND, OneTown, at, camera, patrol
-from tests.hub.core.small_map import EAST, HEAD, LI, SMOKE, VILLAGE, WANG, duty, registry
+from hub.core.watch import Applied
+from tests.hub.core.one_town import HOUR, MINUTE, PM10_OVER, PM25, SECOND, OneTown, at, camera, patrol
+from tests.hub.core.small_map import EAST, HEAD, LI, SMOKE, VILLAGE, WANG, duty, registry, square
 
 
 @pytest.fixture
@@ -223,3 +224,113 @@ def test_a_shorter_quiet_time_counts_at_once(town: OneTown) -> None:
     town.waits(at("10:00:05"))
     assert town.steps == ["opened", "cleared"]
     assert MINUTE > 5 * SECOND
+
+
+def test_a_new_version_does_not_put_the_towns_clock_forward() -> None:
+    """What waited while no router ran is about times before the owner's; an owner's clock may be wrong, too."""
+    town = OneTown(registry=registry(WANG, LI, HEAD))
+    town.hour("09:00", 200, now=at("10:01"))
+    town.minute("10:00", 10)
+    before = town.town.clock.now
+    assert town.adopts(registry(HEAD, LI, version=2), at("18:00")), "a ticket moves"
+    assert town.town.clock.now == before
+    assert town.minute("10:01", 10) is Applied.APPLIED
+
+
+def test_a_quiet_time_that_comes_with_a_new_version_counts_from_what_was_heard() -> None:
+    loud = replace(SMOKE, quiet_s=0)
+    town = OneTown(registry=registry(WANG, LI, HEAD, rules=(loud,)))
+    town.decides(camera("c1", "begins", at("10:00"), lon=113.905, lat=34.705))
+    town.adopts(registry(WANG, LI, HEAD, version=2), at("10:00:10"))
+    town.waits("10:00:59")
+    assert town.steps == ["opened"]
+    town.waits("10:01")
+    assert town.steps == ["opened", "cleared"]
+
+
+def test_periods_of_another_factor_are_not_judged_by_a_rule_that_watches_a_new_one() -> None:
+    town = OneTown(registry=registry(WANG))
+    town.minutes("10:00", 50, 120)
+    fine = replace(PM10_OVER, factor=PM25, limit=75)
+    town.adopts(registry(WANG, version=2, rules=(SMOKE, fine)), at("10:51"))
+    town.waits("12:00")
+    assert not town.steps
+
+
+def test_a_station_of_a_vendor_on_trial_opens_nothing() -> None:
+    tried = registry(WANG)
+    tried = replace(tried, devices=(replace(tried.devices[0], vendor="newcomer"),))
+    town = OneTown(registry=tried)
+    town.hour("10:00", 200)
+    assert not town.tickets
+    [decision] = town.decisions
+    assert (decision.outcome, decision.origin, decision.rule) == ("trial", "watch", "air.pm10.over_limit")
+    assert decision.reasons[-1] == "class 08004, normal"
+
+
+# ---- whose case it is
+
+
+def test_a_message_without_a_number_does_not_take_a_case_from_the_vendor_that_numbers_it(town: OneTown) -> None:
+    town.decides(patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.705))
+    assert town.decides(patrol("p2", at("10:01"), vendor="drones", lon=113.905, lat=34.705)).outcome == "updated"
+    assert town.decides(patrol("p3", at("10:02"), spot_no="S1", signal="ends")).outcome == "cleared"
+    assert [name for name, _ in town.town.all("case")] == ["surveyor|S1"]
+
+
+def test_a_case_that_others_see_beside_it_does_not_move_its_ticket(town: OneTown) -> None:
+    """A new version moves what it gives to another owner: the map and the duties are as they were."""
+    town.decides(patrol("p1", at("10:00"), spot_no="S1", lon=113.9099, lat=34.705))
+    town.decides(patrol("p2", at("10:01"), vendor="drones", spot_no="D1", lon=113.9101, lat=34.705))
+    town.decides(patrol("p3", at("10:02"), spot_no="S1", lon=113.9101, lat=34.705))
+    assert [each.owner for each in town.opened] == ["wang"]
+    assert town.adopts(registry(WANG, LI, HEAD, version=2), at("10:05")) == ()
+
+
+# ---- what nobody should send
+
+HOSTILE = {
+    "no JSON": "{",
+    "deep": "[" * 100_000,
+    "no geometry": "[]",
+    "a number": "7",
+    "no coordinates": '{"type":"Polygon"}',
+    "unknown": '{"type":"Circle","coordinates":[1,2]}',
+    "empty": '{"type":"Polygon","coordinates":[]}',
+    "words": '{"type":"Polygon","coordinates":[[["a","b"],["c","d"],["e","f"],["a","b"]]]}',
+    "two points": '{"type":"Polygon","coordinates":[[[113.9,34.7],[113.91,34.7]]]}',
+    "not a number": '{"type":"Polygon","coordinates":[[[113.9,34.7],[NaN,34.7],[113.91,34.71],[113.9,34.7]]]}',
+    "infinite": '{"type":"Polygon","coordinates":[[[113.9,34.7],[1e999,34.7],[113.91,34.71],[113.9,34.7]]]}',
+    "huge": '{"type":"Polygon","coordinates":[[[1e308,-1e308],[-1e308,34.7],[113.91,1e308],[1e308,-1e308]]]}',
+    "ragged": '{"type":"Polygon","coordinates":[[[113.9,34.7],[113.91],[113.91,34.71,3],[113.9,34.7]]]}',
+    "collection": '{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1,2]}]}',
+}
+RIGHT = square(113.905, 34.705, 0.001)
+
+
+@pytest.mark.parametrize("geometry", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("datum", ["WGS84", "GCJ02", "EPSG:4547"])
+def test_whatever_a_patrol_calls_a_geometry_it_is_decided_and_so_is_what_follows(geometry: str, datum: str) -> None:
+    town = OneTown(registry=registry(WANG, LI, HEAD))
+
+    def sends(name: str, when: str, form: str, **more: str) -> str:
+        place = {"lon": 113.905, "lat": 34.705} if datum == "WGS84" else {"given": (113.911, 34.704), "datum": datum}
+        record = patrol(name, at(when), geometry=form if datum == "WGS84" else "", **place, **more)  # type: ignore[arg-type]
+        return town.decides(record if datum == "WGS84" else replace(record, given_geometry=form)).outcome
+
+    assert sends("p1", "10:00", geometry) == "opened"
+    assert sends("p2", "10:01", RIGHT, spot_no="S1") == "updated"
+    assert sends("p3", "10:02", geometry, spot_no="S1") == "updated"
+    assert sends("p4", "10:03", geometry, vendor="drones", spot_no="D1") == "updated"
+    town.adopts(registry(HEAD, version=2), at("10:05"))
+
+
+@pytest.mark.parametrize("number", [1e308, -1e308, 91.0, -400.0, 0.0])
+@pytest.mark.parametrize("accuracy_m", [None, -1.0, 1e308])
+def test_a_place_may_be_any_two_numbers(town: OneTown, number: float, accuracy_m: float | None) -> None:
+    for index, (lon, lat) in enumerate(((number, 34.7), (113.9, number), (number, number))):
+        one = camera(f"c{index}", "begins", at("10:00"), lon=lon, lat=lat, accuracy_m=accuracy_m, region=str(index))
+        town.decides(one)
+        both = {"given_x": lon, "given_y": lat, "lon": None, "lat": None, "datum": "BD09"}
+        town.decides(replace(one, id=f"d{index}", channel="2", **both))  # type: ignore[arg-type]
+    town.adopts(registry(HEAD, version=2), at("10:05"))
