@@ -417,6 +417,8 @@ class _Process:
             except TimeoutError:
                 pass  # its connections are broken with the process; what was not answered is sent again
             drained = await outbox.drained(budget_s)
+            # Before the balance is told, which is the last word.
+            await asyncio.to_thread(self._follower.stop)
             self._telemetry.stopped(outbox.balance(), drained=drained)
 
     async def _look_at_kafka(self) -> None:

@@ -42,6 +42,7 @@ KINDS: Mapping[str, str] = {
 LOOK_EVERY_S = 1.0
 IMPORT_WITHIN_S = 120.0
 ACKNOWLEDGED_WITHIN_S = 30.0
+STOP_WITHIN_S = 1.0
 
 Piece = tuple[str, str, str]  # kind, id, body
 
@@ -230,11 +231,12 @@ class Follower:
         return self._registry
 
     def stop(self) -> None:
-        """Ends looking."""
+        """Ends looking, within a second: a question that Kafka does not answer is left to end with the process."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
-        self._versions.close()
+            self._thread.join(STOP_WITHIN_S)
+        if not self._thread.is_alive():
+            self._versions.close()
 
     def _follow(self) -> None:
         while not self._stop.is_set():
