@@ -117,10 +117,10 @@ class Outbox:
 
         def letter(rejected: Rejected) -> DeadLetter:
             return DeadLetter(
-                id=event.id,
+                id=_encodable(event.id),
                 feed=self._feed,
-                vendor=event.vendor,
-                device=event.device,
+                vendor=_encodable(event.vendor),
+                device=_encodable(event.device),
                 reason=rejected.reason,
                 detail=rejected.detail,
                 raw=raw,
@@ -290,6 +290,11 @@ class Outbox:
         while self._pending and self._pending[0].deadline <= now:
             self._decide(self._pending[0], Fate.REFUSED, Reason.UNAVAILABLE)
         self._timer = self._loop.call_at(self._pending[0].deadline, self._expire) if self._pending else None
+
+
+def _encodable(text: str) -> str:
+    """Without the halves of characters that JSON may hold: they are why the record does not fit, and the letter must."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class Source(Protocol):

@@ -773,7 +773,9 @@ def _problem(status: int, code: str, title: Text, detail: Text, *, zh: bool, **m
 def _json(status: int, body: Mapping[str, Any], content_type: str = "application/json") -> web.Response:
     # Without a name of our own, aiohttp tells its version and Python's.
     headers = {"Content-Type": content_type, "Server": "gridhub"}
-    return web.Response(status=status, body=json.dumps(body, ensure_ascii=False).encode(), headers=headers)
+    return web.Response(
+        status=status, body=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), headers=headers
+    )
 
 
 def _wants_chinese(accepted: str) -> bool:

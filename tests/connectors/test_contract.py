@@ -8,6 +8,7 @@ import ast
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -64,6 +65,7 @@ class Served:
         self.outbox = Outbox(of.feed, self.log, WIRE, self.telemetry, budget_s)
         self.source: Source = of.source(folder, hasty)
         self.port = 0
+        self.began = time.time_ns() // 1_000_000
 
     async def start(self) -> None:
         ports = await self.source.start(self.outbox, self.telemetry, lambda: self.contract.registry)
@@ -178,6 +180,7 @@ def check(case: Case, one: Served, answers: list[str]) -> None:
         assert one.telemetry.named("http_refused"), "operators hear of it"
     for sent, (topic, record) in zip(one.log.sent, one.records(), strict=True):
         looked_at(one.contract, case, sent, topic, record)
+        assert one.began <= record.accepted_at <= time.time_ns() // 1_000_000
 
 
 def looked_at(of: Contract, case: Case, sent: Sent, topic: str, record: Any) -> None:
@@ -212,7 +215,8 @@ def test_every_folder_has_its_contract(folder: str) -> None:
     )
     assert len(found.refuse) >= 5
     assert len(found.hostile) >= 8
-    for case in (found.wrong_key, found.too_large):
+    assert found.wrong_key
+    for case in (*found.wrong_key, found.too_large):
         assert not case.records
     assert len(found.stranger.letters) == 1
     names = [case.name for case in found.cases]
@@ -382,6 +386,30 @@ def test_kafka_away_and_back(folder: str, how: str, tmp_path: Path) -> None:
         assert one.outbox.balance()[Fate.PUBLISHED] == 1
         if before:
             assert len({record.id for _, record in one.records()}) == 1, "what came late after all is known by its id"
+
+    served(folder, tmp_path, test, budget_s=SHORT_BUDGET_S)
+
+
+@pytest.mark.parametrize("folder", [name for name in FOLDERS if contract(name).several])
+def test_one_answer_for_several_is_a_yes_to_all_of_them(folder: str, tmp_path: Path) -> None:
+    async def test(one: Served) -> None:
+        case = one.contract.several
+        assert case
+        one.log.keeps = False
+        async with one.sender() as sender:
+            await sender.send(case.sent)
+            await comes(lambda: len(one.log.sent) == len(case.records))
+            for sent in one.log.sent[:-1]:
+                sent.done(None)
+            assert tuple(await sender.to_the_end()) == one.contract.away
+        balance = one.outbox.balance()
+        assert (balance[Fate.PUBLISHED], balance[Fate.REFUSED]) == (len(case.records) - 1, 1)
+        one.log.keeps = True
+        one.log.sent.clear()
+        async with one.sender() as sender:
+            await sender.send(case.sent)
+            assert await sender.to_the_end() == list(case.answers)
+        assert one.shown()[0] == case.records
 
     served(folder, tmp_path, test, budget_s=SHORT_BUDGET_S)
 

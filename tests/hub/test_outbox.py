@@ -146,6 +146,20 @@ def test_a_dead_letter_says_whether_its_sender_is_told(answered: bool) -> None:
     run(test())
 
 
+def test_half_a_character_in_an_id_is_kept_whole_too() -> None:
+    """JSON may hold it, Avro may not, and whoever sent it would send it again for ever."""
+
+    async def test() -> None:
+        log = FakeLog(keeps=True)
+        broken = replace(READING, id="a/\ud800", device="\ud800")
+        assert await outbox(log).publish("readings", broken, b"##0123") is Fate.DEAD_LETTERED
+        letter = WIRE.decode(log.sent[0].value)
+        assert isinstance(letter, DeadLetter)
+        assert (letter.id, letter.reason, letter.raw) == ("a/?", "schema", b"##0123")
+
+    run(test())
+
+
 def test_a_dead_letter_that_fits_nowhere_is_refused() -> None:
     async def test() -> None:
         telemetry = RememberingTelemetry()

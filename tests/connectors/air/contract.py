@@ -13,6 +13,7 @@ from tests.connectors.contract.cases import Case, Contract
 
 HERE = HostPort(host="127.0.0.1", port=0)
 STATION = Device(id="za-air-1", mn="STATION", vendor="acme", feed="air", town="410122105")
+OTHERS = Device(id="za-cam-1", mn="CAMERA", vendor="acme", feed="camera", town="410122105")
 LATER = Device(id="za-air-2", mn="STRANGER", vendor="acme", feed="air", town="410122105")
 
 
@@ -47,8 +48,8 @@ CONTRACT = Contract(
     feed="air",
     source=source,
     port="hj212",
-    registry=Registry(version=1, devices=(STATION,)),
-    registry_later=Registry(version=2, devices=(STATION, LATER)),
+    registry=Registry(version=1, devices=(STATION, OTHERS)),
+    registry_later=Registry(version=2, devices=(STATION, OTHERS, LATER)),
     answers=answers,
     accept=(
         Case(name="realtime data", sent=GOOD, records=("readings",), answers=("9014",)),
@@ -91,12 +92,21 @@ CONTRACT = Contract(
             answers=("9014",),
         ),
     ),
-    wrong_key=Case(
-        name="an MN that nobody knows",
-        sent=frame(segment(20, mn="NOBODY")),
-        letters=("unknown_device",),
-        answers=("9014",),
+    wrong_key=(
+        Case(
+            name="an MN that nobody knows",
+            sent=frame(segment(20, mn="NOBODY")),
+            letters=("unknown_device",),
+            answers=("9014",),
+        ),
+        Case(
+            name="an MN of another feed",
+            sent=frame(segment(22, mn="CAMERA")),
+            letters=("unknown_device",),
+            answers=("9014",),
+        ),
     ),
+    several=None,
     stranger=Case(
         name="not registered yet",
         sent=frame(segment(21, mn="STRANGER")),

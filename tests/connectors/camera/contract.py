@@ -1,20 +1,19 @@
 """ISAPI push over HTTP for the contract of connectors."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 from connectors.camera.serve import CameraSource
 from connectors.camera.settings import CameraSettings
 from hub.connector import Source
-from hub.core.registry import Device, Registry, Vendor, VendorKey
+from hub.core.registry import Device, Registry, Vendor
 from hub.evidence import Evidence
 from hub.settings import HostPort
 from tests.connectors.camera.layouts import JPEG, MAC, PICTURE, PLAIN, TEXT, multipart, xml
 from tests.connectors.contract import http
 from tests.connectors.contract.cases import Case, Contract
 
-KEY = "a-key-of-the-test"
+KEY, OLD_KEY, OTHER_KEY = "a-key-of-the-test", "a-key-of-the-past", "a-key-of-another"
 PATH = f"/in/isapi/{KEY}"
 XML = "application/xml"
 TOPIC = "alerts.camera"
@@ -24,12 +23,13 @@ VENDOR = Vendor(
     name="天卫",
     feeds=frozenset({"camera"}),
     per_s=10_000,
-    keys=(VendorKey(id="k", sha256=hashlib.sha256(KEY.encode()).hexdigest()),),
+    keys=(http.key(KEY), http.key(OLD_KEY, ends=1)),
 )
+ELSEWHERE = Vendor(id="elsewhere", name="E", feeds=frozenset({"patrol"}), keys=(http.key(OTHER_KEY),))
 CAMERA = Device(id="cam-1", mn=MAC, vendor="tianwei", feed="camera", town="410122106", lon=113.9, lat=34.7)
 OTHERS = replace(CAMERA, id="other", mn="00:00:00:00:00:01", vendor="someone")
 STRANGER = "00:00:00:00:00:09"
-REGISTRY = Registry(version=1, devices=(CAMERA, OTHERS), vendors=(VENDOR,))
+REGISTRY = Registry(version=1, devices=(CAMERA, OTHERS), vendors=(VENDOR, ELSEWHERE))
 
 
 def source(folder: Path, hasty: bool) -> Source:
@@ -50,11 +50,17 @@ def kept(name: str, body: bytes | str, reason: str, content_type: str = XML) -> 
     return Case(name=name, sent=pushed(body, content_type), letters=(reason,), answers=("200",))
 
 
+def unauthorized(name: str, path: str, answer: str = "401") -> Case:
+    """What has no valid key is no message."""
+    return Case(name=name, sent=http.request(path, xml().encode(), XML), unheard=True, answers=(answer,))
+
+
 ENTITIES = '<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb">' + "".join(
     f'<!ENTITY {one} "{f"&{before};" * 10}">' for before, one in zip("bcdefghi", "cdefghij", strict=True)
 )
 EXTERNAL = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
 ATTRIBUTES = " ".join(f'a{number}=""' for number in range(20_000))
+HALF = f'{{"macAddress": "{MAC}", "channelName": "\\ud800", "eventType": "fireDetection"}}'
 SECOND = xml(time="2026-06-02T03:11:00+08:00")
 
 CONTRACT = Contract(
@@ -81,6 +87,7 @@ CONTRACT = Contract(
         kept("no event type", xml(without=("eventType",)), "syntax"),
         kept("multipart without a boundary", b"nothing of the kind", "syntax", PLAIN),
         kept("a camera of another vendor", xml(mac=OTHERS.mn), "not_yours"),
+        kept("half a character", HALF, "schema", "application/json"),
         kept("too deep", "<a>" * 10_000, "too_large"),
         kept("too many parts", multipart(*[(TEXT, b"<a/>")] * 40), "too_large", PLAIN),
         Case(name="a media type that none of ours", sent=pushed("x", "video/mp4"), refused=1, answers=("415",)),
@@ -90,11 +97,17 @@ CONTRACT = Contract(
             refused=1,
         ),
     ),
-    wrong_key=Case(
-        name="a key that nobody has",
-        sent=http.request("/in/isapi/wrong", xml().encode(), XML),
-        unheard=True,
-        answers=("401",),
+    wrong_key=(
+        unauthorized("a key that nobody has", "/in/isapi/wrong"),
+        unauthorized("no key", "/in/isapi/", "404"),
+        unauthorized("a key for another feed", f"/in/isapi/{OTHER_KEY}"),
+        unauthorized("a key that has ended", f"/in/isapi/{OLD_KEY}"),
+    ),
+    several=Case(
+        name="two alarms in one part",
+        sent=pushed(f"{xml()}{xml(channel='4', declaration='')}"),
+        records=(TOPIC, TOPIC),
+        answers=("200",),
     ),
     stranger=kept("not registered yet", xml(mac=STRANGER), "unknown_device"),
     too_large=Case(name="a body above max_body", sent=pushed(b"x" * (MOST + 1)), refused=1, answers=("413",)),
@@ -112,12 +125,6 @@ CONTRACT = Contract(
         ("deep JSON", pushed("[" * 200_000, "application/json")),
         ("an element that is its own end", pushed("<a/>")),
         ("many attributes", pushed(f"<a {ATTRIBUTES}/>")),
-        (
-            "a text of half characters",
-            pushed(
-                f'{{"macAddress": "{MAC}", "channelName": "\\ud800", "eventType": "fireDetection"}}', "application/json"
-            ),
-        ),
         ("a number as long as a body", pushed(f'{{"a": {"9" * 200_000}}}', "application/json")),
         ("parts without end", pushed(b"--boundary\r\n\r\n" * 10_000, PLAIN)),
         ("a boundary of nothing", pushed(b"--\r\n" * 50_000, "multipart/form-data; boundary=")),

@@ -46,7 +46,8 @@ class Contract:
     accept: good messages, each one record, each with another id. empty: nothing to keep, or None where the feed has no such message.
     refuse: each kind of bad input; together with the other cases they must show every `Reason` that the folder's code names. wrong_key: of nobody
     whom the registry knows. stranger: a message of a device that is not registered, or not so, and `registry_later` with which it is good.
-    too_large, slow (kept open, sent to a hasty source), hostile: bytes that mean harm, whatever comes of them. away: what a sender of accept[0] hears when Kafka is away
+    several: one sending that is answered once and becomes more than one record, or None where the feed has no such message. too_large, slow (kept
+    open, sent to a hasty source), hostile: bytes that mean harm, whatever comes of them. away: what a sender of accept[0] hears when Kafka is away
     and nothing else keeps the message. dispensable: so many bytes at the end of a message are not waited for.
     """
 
@@ -59,7 +60,8 @@ class Contract:
     accept: Sequence[Case]
     empty: Case | None
     refuse: Sequence[Case]
-    wrong_key: Case
+    wrong_key: Sequence[Case]
+    several: Case | None
     stranger: Case
     too_large: Case
     slow: Case
@@ -70,5 +72,5 @@ class Contract:
     @property
     def cases(self) -> list[Case]:
         """All that have an outcome to be compared, `slow` aside, which needs a hasty source."""
-        some = [*self.accept, *self.refuse, self.wrong_key, self.stranger, self.too_large]
+        some = [*self.accept, *self.refuse, *self.wrong_key, self.stranger, self.too_large]
         return [*some, self.empty] if self.empty else some

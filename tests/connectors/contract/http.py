@@ -1,7 +1,15 @@
-"""Requests of HTTP/1.1 as bytes, and the status of each answer."""
+"""Requests of HTTP/1.1 as bytes, the status of each answer, and keys."""
 
+import hashlib
 import re
 from collections.abc import Mapping
+
+from hub.core.registry import VendorKey
+
+
+def key(text: str, *, ends: int | None = None) -> VendorKey:
+    """As the registry has it."""
+    return VendorKey(id=text, sha256=hashlib.sha256(text.encode()).hexdigest(), ends=ends)
 
 
 def request(path: str, body: bytes, content_type: str = "", headers: Mapping[str, str] | None = None) -> bytes:
@@ -17,7 +25,6 @@ def statuses(received: bytes) -> list[str]:
     return [found.decode() for found in re.findall(rb"HTTP/1\.1 ([2-5]\d\d) ", received)]
 
 
-SLOW_HEADERS = b"POST /in/x HTTP/1.1\r\nHost: hub\r\nX-Slow: "
 HOSTILE = (
     ("no HTTP", b"\x00\xff\x16\x03\x01 GET / \r\n\r\n"),
     ("a line without end", b"POST /" + b"a" * 20_000),

@@ -1,6 +1,5 @@
 """GeoJSON and flat JSON over HTTP for the contract of connectors."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,21 +9,22 @@ from typing import Any
 from connectors.patrol.serve import PatrolSource
 from connectors.patrol.settings import PatrolSettings
 from hub.connector import Source
-from hub.core.registry import Device, VendorKey
+from hub.core.registry import Device, Vendor
 from hub.evidence import Evidence
 from hub.settings import HostPort
 from tests.connectors.contract import http
 from tests.connectors.contract.cases import Case, Contract
 from tests.connectors.patrol.test_features import FLAT, RING, SHIPPED, SPOT, TOWN, VENDOR, body, collection
 
-KEY = "a-key-of-the-test"
+KEY, OLD_KEY, OTHER_KEY = "a-key-of-the-test", "a-key-of-the-past", "a-key-of-another"
 JSON = "application/json"
 TOPIC = "alerts.patrol"
 MOST = 256 * 1024
 DRONE = Device(id="uav-1", mn="UAV-1", vendor=VENDOR.id, feed="patrol", town=TOWN)
 OTHERS = replace(DRONE, id="uav-2", mn="UAV-2", vendor="someone")
-OURS = replace(VENDOR, per_s=10_000, keys=(VendorKey(id="k", sha256=hashlib.sha256(KEY.encode()).hexdigest()),))
-REGISTRY = replace(SHIPPED, version=1, devices=(DRONE, OTHERS), vendors=(OURS,))
+OURS = replace(VENDOR, per_s=10_000, keys=(http.key(KEY), http.key(OLD_KEY, ends=1)))
+ELSEWHERE = Vendor(id="elsewhere", name="E", feeds=frozenset({"camera"}), keys=(http.key(OTHER_KEY),))
+REGISTRY = replace(SHIPPED, version=1, devices=(DRONE, OTHERS), vendors=(OURS, ELSEWHERE))
 NOWHERE = {**SPOT, "geometry": {"type": "Polygon", "coordinates": [[[1, 2]]]}}
 # A spiral of ever more corners within the town: a good polygon, but for its size.
 LONG = [[113.92 + at * 1e-9, 34.69 + (at % 2) * 1e-7] for at in range(8_000)]
@@ -55,6 +55,11 @@ def broken(name: str, content: Any, reason: str) -> Case:
     return Case(name=name, sent=pushed(content), letters=(reason,), answers=("200",))
 
 
+def unauthorized(name: str, key: str) -> Case:
+    """What has no valid key is no message."""
+    return Case(name=name, sent=pushed(FLAT, key=key), unheard=True, answers=("401",))
+
+
 CONTRACT = Contract(
     feed="patrol",
     source=source,
@@ -81,6 +86,7 @@ CONTRACT = Contract(
         nothing("too deep", b"[" * 50 + b"]" * 50, "too_large"),
         nothing("too many features", [{}] * 1001, "too_large"),
         broken("no object", b" 3 ", "syntax"),
+        broken("half a character", b'{"code": "\\ud800", "longitude": 113.92, "latitude": 34.69}', "schema"),
         broken("a polygon of one point", json.dumps(NOWHERE, indent=1).encode(), "syntax"),
         broken("a datum that nobody knows", {**FLAT, "coordType": "xian80"}, "datum"),
         broken("a place far away", {**FLAT, "longitude": 121.47, "latitude": 31.23}, "outside_area"),
@@ -100,7 +106,13 @@ CONTRACT = Contract(
             refused=1,
         ),
     ),
-    wrong_key=Case(name="a key that nobody has", sent=pushed(FLAT, key="wrong"), unheard=True, answers=("401",)),
+    wrong_key=(
+        unauthorized("a key that nobody has", "wrong"),
+        unauthorized("no key", ""),
+        unauthorized("a key for another feed", OTHER_KEY),
+        unauthorized("a key that has ended", OLD_KEY),
+    ),
+    several=Case(name="two features", sent=pushed(collection(SPOT, FLAT)), records=(TOPIC, TOPIC), answers=("200",)),
     stranger=broken("a drone of another vendor", {**FLAT, "code": "WJ3", "deviceSn": "UAV-2"}, "not_yours"),
     too_large=Case(name="a body above max_body", sent=pushed(b"x" * (MOST + 1)), refused=1, answers=("413",)),
     slow=Case(name="half a body, and silence", sent=pushed(FLAT)[:-40], refused=1, answers=("408",)),
@@ -118,7 +130,6 @@ CONTRACT = Contract(
         ),
         ("coordinates of everything", pushed({"type": "Polygon", "coordinates": {"a": [None, True, "x", [], {}]}})),
         ("numbers without end", pushed(b'{"longitude": 1e999, "latitude": -1e999}')),
-        ("a text of half characters", pushed(b'{"code": "\\ud800", "longitude": 113.92, "latitude": 34.69}')),
         ("chunks that lie", pushed(b"", headers={"Transfer-Encoding": "chunked"}) + b"ffffffff\r\nx"),
         ("rings within rings", pushed({"type": "Polygon", "coordinates": [RING] * 1_000})),
     ),
