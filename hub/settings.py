@@ -101,13 +101,6 @@ class RegistrySettings(BaseModel, frozen=True, extra="forbid"):
     dir: Path | None = None
 
 
-class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
-    """Where a connector keeps what Kafka does not take in time, and how much of it at most; `dir` empty: `spool` in the data folder."""
-
-    dir: Path | None = None
-    max_bytes: PositiveInt = 1 << 30
-
-
 class EvidenceSettings(BaseModel, frozen=True, extra="forbid"):
     """Where pictures are kept, by their SHA-256; `dir` empty: `evidence` in the data folder."""
 
@@ -188,18 +181,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     telemetry: TelemetrySettings = TelemetrySettings()
     schemas: SchemasSettings = SchemasSettings()
     registry: RegistrySettings = RegistrySettings()
-    spool: SpoolSettings = SpoolSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     page: PageSettings = PageSettings()
     router: RouterSettings = RouterSettings()
     rules: RuleTables | None = None
     connectors: dict[str, dict[str, Any]] = {}
     source: str = "defaults"
-
-    @property
-    def spool_dir(self) -> Path:
-        """Where connectors keep what Kafka does not take in time."""
-        return self.spool.dir or self.data / "spool"
 
     @property
     def evidence_dir(self) -> Path:
