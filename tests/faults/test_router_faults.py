@@ -30,6 +30,7 @@ from hub.settings import Settings
 from tests.brokers import Broker, until
 from tests.faults import checker, replays
 from tests.faults.checker import PARTITIONS, Contract, Log, Run, Stored, Topics, register
+from tests.faults.duties import Duties
 from tests.faults.processes import (
     ROOT,
     UNKNOWN_COMMIT,
@@ -175,7 +176,8 @@ class Stage:
         )
         again = self.follower.seen(written, READ_WITHIN_S)
         rules = tuple(Rule.of(table) for table in RULES)
-        return RouterRun(run=run, written=written, again=again, rules=rules, until=now, slots=SLOTS)
+        duties = Duties.read(ROOT / "deploy/town")
+        return RouterRun(run=run, written=written, again=again, rules=rules, until=now, slots=SLOTS, duties=duties)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,15 +46,15 @@ PM10, PM25, ALARM = (rule.kind for rule in RULES)
 Fields = dict[str, Any]
 
 
-def encoder(name: str) -> Callable[[Fields], bytes]:
-    definition = json.loads((SCHEMAS / f"{name}.v1.avsc").read_text(encoding="utf-8"))
+def encoder(name: str, version: int = 1) -> Callable[[Fields], bytes]:
+    definition = json.loads((SCHEMAS / f"{name}.v{version}.avsc").read_text(encoding="utf-8"))
     number = checker.schema_id(definition)
     schema = fastavro.parse_schema(definition)
 
     def encode(fields: Fields) -> bytes:
         out = BytesIO(b"\0" + number.to_bytes(4, "big"))
         out.seek(5)
-        fastavro.schemaless_writer(out, schema, fields, strict=True)
+        fastavro.schemaless_writer(out, schema, fields, strict_allow_default=True)
         return out.getvalue()
 
     return encode
@@ -64,8 +64,8 @@ ENCODERS = {
     "readings": encoder("reading"),
     "alerts.air": encoder("air_alert"),
     "handed-over": encoder("handed_over"),
-    "tickets": encoder("ticket"),
-    "ticket-events": encoder("ticket_event"),
+    "tickets": encoder("ticket", 2),
+    "ticket-events": encoder("ticket_event", 2),
     "decisions": encoder("decision"),
     "journal": encoder("journal"),
 }
@@ -263,6 +263,16 @@ class Writer:
             "kind": rule,
             "device": device,
             "cell": "",
+            "grid": "",
+            "lon": float(ROWS[device][5]),
+            "lat": float(ROWS[device][6]),
+            "datum": "WGS84",
+            "given_x": None,
+            "given_y": None,
+            "place_mark": "none",
+            "urgency": "normal",
+            "vendor": ROWS[device][2],
+            "case_no": "",
             "owner_role": "centre",
             "owner": "",
             "opened_at": ticket.opened_at,
@@ -283,6 +293,10 @@ class Writer:
             "at": now,
             "alert": alert,
             "decision_seq": seq,
+            "cell": "",
+            "owner_role": "centre",
+            "owner": "",
+            "reason": "",
         }
         named = headers(event["id"], "gridhub.ticket", "/router", now)
         self.append("tickets", home(town), ticket.id, ENCODERS["tickets"](fields), named, now)
@@ -561,6 +575,8 @@ def others_than(value: Any) -> list[Any]:
             return [BEGIN]
         case int():
             return [value + 1, value - 1, value + 10, 0 if value else 7]
+        case float():
+            return [value + 0.001, 0.0]
         case str():
             return [f"{value}x", value[1:] or "x", ""] if value else ["x"]
         case bytes():

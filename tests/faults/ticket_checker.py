@@ -36,6 +36,7 @@ from tests.faults.checker import (
     partition_of,
     rfc3339,
 )
+from tests.faults.duties import Duties
 
 HANDED_OVER, TICKETS, EVENTS, DECISIONS, JOURNAL = "handed-over", "tickets", "ticket-events", "decisions", "journal"
 WRITTEN = {
@@ -80,7 +81,8 @@ class RouterRun:
     """All there is to judge by.
 
     `run`: what the connector was sent and what it wrote. `written` and `again`: all of `WRITTEN`, as two readers saw it that know
-    nothing of each other. `until`: when the routers had nothing left to read, and the reading began (ms UTC).
+    nothing of each other. `until`: when the routers had nothing left to read, and the reading began (ms UTC). `duties`: whose a place is; without
+    any, everything is the centre's.
     """
 
     run: Run
@@ -89,6 +91,7 @@ class RouterRun:
     rules: tuple[Rule, ...]
     until: int
     slots: int = 3
+    duties: Duties = field(default_factory=Duties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -756,6 +759,21 @@ class Judgement:
     def _told(self, ticket: str, episode: Episode) -> Iterator[tuple[Fields, Fields]]:
         """The step and the state after it, for each step."""
         opened_at = episode.steps[0].now
+        device = self._run.run.register[episode.device]
+        cell, grid, role, person = self._run.duties.of(episode.town, device.lon, device.lat, opened_at)
+        whose = {"cell": cell, "owner_role": role, "owner": person}
+        where = {
+            "grid": grid,
+            "lon": device.lon,
+            "lat": device.lat,
+            "datum": "WGS84",
+            "given_x": None,
+            "given_y": None,
+            "place_mark": "inside" if cell else "none",
+            "vendor": device.vendor,
+            "case_no": "",
+            "urgency": "normal",
+        }
         alerts = 0
         for version, due in enumerate(episode.steps, start=1):
             is_cleared = due.outcome == "cleared"
@@ -773,6 +791,8 @@ class Judgement:
                 "at": due.now,
                 "alert": due.alert,
                 "decision_seq": seq,
+                "reason": "",
+                **whose,
             }
             rule = episode.rule
             yield (
@@ -786,9 +806,8 @@ class Judgement:
                     "class_standard": rule.class_standard,
                     "kind": rule.kind,
                     "device": episode.device,
-                    "cell": "",
-                    "owner_role": "centre",
-                    "owner": "",
+                    **whose,
+                    **where,
                     "opened_at": opened_at,
                     "updated_at": due.now,
                     "cleared_at": due.now if is_cleared else None,
