@@ -14,6 +14,8 @@ from hub.core.errors import Reason, Rejected
 MOST_FEATURES = 1000
 MOST_DEPTH = 40
 MOST_NODES = 400_000
+UNREADABLE = "?"
+"""A datum that is named, in no way that we know."""
 GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"})
 
 
@@ -41,16 +43,16 @@ def read(body: bytes) -> list[Feature]:
     except ValueError:
         raise Rejected(Reason.SYNTAX, "a number that JSON does not have") from None
     _measure(told)
-    crs = ""
+    datum: dict[str, Any] = {}
     if isinstance(told, dict) and isinstance(told.get("features"), list):
-        crs = _crs(told)
+        datum = {name: value for name, value in told.items() if plain(name) == "crs" and value}
         told = told["features"]
     features = told if isinstance(told, list) else [told]
     if not features:
         raise Rejected(Reason.SYNTAX, "no feature in it")
     if len(features) > MOST_FEATURES:
         raise Rejected(Reason.TOO_LARGE, f"more than {MOST_FEATURES} features")
-    return [_feature(one, crs) for one in features]
+    return [_feature(one, datum) for one in features]
 
 
 def _text(body: bytes) -> str:
@@ -85,17 +87,21 @@ def _measure(told: Any) -> None:
 
 
 def _crs(told: Mapping[str, Any]) -> str:
-    """The name of a `crs` member (GeoJSON 2008, still written); text as it is."""
-    crs = told.get("crs")
-    if isinstance(crs, dict):
+    """What a `crs` member names (GeoJSON 2008, still written): a text, a number, an object with either; empty where nothing is said, UNREADABLE
+    where something is that is none of these: it must not be taken for nothing.
+    """
+    crs = next((value for name, value in told.items() if plain(name) == "crs" and value), None)
+    if isinstance(crs, dict) and crs:
         properties = crs.get("properties")
-        crs = properties.get("name") if isinstance(properties, dict) else None
-    return crs if isinstance(crs, str) else ""
+        crs = properties.get("name", properties.get("code", UNREADABLE)) if isinstance(properties, dict) else UNREADABLE
+    if not crs:
+        return ""
+    return str(crs) if isinstance(crs, str | int) and not isinstance(crs, bool) else UNREADABLE
 
 
-def _feature(one: Any, crs: str) -> Feature:
-    # The datum of the collection goes along: the feature alone would lie somewhere else.
-    alone = {**one, "crs": crs} if crs and isinstance(one, dict) and not _crs(one) else one
+def _feature(one: Any, datum: Mapping[str, Any]) -> Feature:
+    # The datum of the collection goes along, as it came: the feature alone would lie somewhere else.
+    alone = {**one, **datum} if isinstance(one, dict) and not _crs(one) else one
     raw = json.dumps(alone, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     if not isinstance(one, dict):
         return Feature({}, None, "", raw, "a feature that is no object")
@@ -106,6 +112,11 @@ def _feature(one: Any, crs: str) -> Feature:
         return Feature({}, None, "", raw, "a geometry that is none of GeoJSON's")
     own = one.get("properties")
     members = {**one, **own} if isinstance(own, dict) else one
+    # The nearest counts.
+    crs = next(
+        filter(None, (_crs(part) for part in (geometry, own, one, datum) if isinstance(part, dict))),
+        "",
+    )
     said: dict[str, Any] = {}
     for name, value in members.items():
         known = FIELD_OF.get(plain(name))
@@ -122,7 +133,9 @@ def _feature(one: Any, crs: str) -> Feature:
     identity = one.get("id")
     if isinstance(identity, str | int) and not isinstance(identity, bool) and not said.get("event_no"):
         said["event_no"] = identity
-    return Feature(said, geometry, _crs(one) or crs, raw)
+    if not said and geometry is None:
+        return Feature({}, None, "", raw, "a feature of which nothing is known")
+    return Feature(said, geometry, crs, raw)
 
 
 def _drawn(one: Any) -> bool:
@@ -131,8 +144,10 @@ def _drawn(one: Any) -> bool:
 
 
 def _inner(text: str) -> Any:
-    """JSON inside a text, as some send it."""
+    """JSON inside a text, as some send it; the text, where it is none, or none that would be taken outside."""
     try:
-        return json.loads(text, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+        told = json.loads(text, parse_constant=_no_number)
+        _measure(told)
+    except (ValueError, RecursionError, Rejected):
         return text
+    return told

@@ -1,5 +1,6 @@
 """What patrols call things: tables of names, codes and words. Names are compared without case, blanks and underscores."""
 
+import re
 from collections.abc import Mapping
 
 from hub.core.events import Signal
@@ -47,11 +48,11 @@ ORIGINS: Mapping[str, tuple[str, ...]] = {
     "satellite": ("satellite", "卫星", "遥感", "卫片", "图斑"),
     "drone": ("drone", "uav", "无人机"),
     "camera": ("camera", "ai", "视频", "高点", "铁塔"),
-    "manual": ("manual", "巡查", "人工", "app", "网格员"),
     "hotline": ("hotline", "12345", "热线", "举报"),
+    "manual": ("manual", "巡查", "人工", "app", "网格员"),
 }
 STAGES: Mapping[str, tuple[str, ...]] = {
-    "under_construction": ("在建", "under_construction", "building", "施工"),
+    "under_construction": ("在建", "未建成", "under_construction", "building", "施工"),
     "built": ("建成", "built", "已建", "finished"),
 }
 # The first word that occurs counts.
@@ -74,21 +75,47 @@ CODES: Mapping[str, str] = {"20": "new", "gf": "new"}
 OTHER = "other"
 
 SIGNALS: Mapping[Signal, tuple[str, ...]] = {
-    Signal.ENDS: ("excluded", "archived", "rectified", "closed", "排除", "已拆除", "销号", "归档", "已整改", "不属实"),
-    Signal.GOES_ON: ("inspecting", "confirmed", "rectifying", "核查", "认定", "整改中", "处置中", "复核"),
+    Signal.ENDS: (
+        *("excluded", "archived", "rectified", "closed", "排除", "已拆除", "销号", "归档", "已整改", "不属实"),
+        *("结案", "销案", "已关闭"),
+    ),
     Signal.BEGINS: ("pending", "reported", "new", "待核查", "上报", "疑似"),
+    Signal.GOES_ON: ("inspecting", "confirmed", "rectifying", "核查", "认定", "整改中", "处置中", "复核"),
 }
+# Before or behind a word: it is not so, or not yet. A ticket that is closed wrongly is seen by nobody; one that stays open, by its owner.
+_NOT_BEFORE = re.compile(r"(?:未|不|不予|无法|待|拟|准备|申请|部分|not|yet|un|non|pending|tobe|partly|partially)$")
+_NOT_BEHIND = re.compile(r"[\W_]*(?:未|不|待|中|审|申请|失败|驳回|pending|review|rejected|failed)")
+SHORT = 3
 YES, NO = frozenset({"1", "true", "y", "yes", "是"}), frozenset({"0", "false", "n", "no", "否"})
 M2_PER_MU = 666.667
 
 
 def word_of(table: Mapping[str, tuple[str, ...]], text: str) -> str:
-    """The entry of which a word occurs in the text; empty for none."""
-    said = text.lower()
-    return next((key for key, words in table.items() if any(word in said for word in words)), "")
+    """The first entry of which a word occurs in the text, and is not denied there; empty for none."""
+    return next((key for key, words in table.items() if any(_denied(text, word) is False for word in words)), "")
 
 
 def signal_of(status: str) -> Signal:
-    """What a vendor's status says of its case; a message without one begins it."""
-    said = status.lower()
-    return next((signal for signal, words in SIGNALS.items() if any(word in said for word in words)), Signal.BEGINS)
+    """What a vendor's status says of its case; a message without one begins it. An end that is denied, or still to come, is none."""
+    ends = [_denied(status, word) for word in SIGNALS[Signal.ENDS]]
+    if False in ends:
+        return Signal.ENDS
+    if True in ends:
+        return Signal.GOES_ON
+    return next(
+        (signal for signal, words in SIGNALS.items() if any(_denied(status, word) is not None for word in words)),
+        Signal.BEGINS,
+    )
+
+
+def _denied(text: str, word: str) -> bool | None:
+    """Whether every place where the text has the word denies it; None where it has it nowhere. A short Latin word (AI, APP) must be one by itself."""
+    said = text.lower()
+    pattern = re.escape(word)
+    if word.isascii() and len(word) <= SHORT:
+        pattern = f"(?<![a-z]){pattern}(?![a-z])"
+    found = [
+        bool(_NOT_BEFORE.search(re.sub(r"[\W_]", "", said[: place.start()])) or _NOT_BEHIND.match(said[place.end() :]))
+        for place in re.finditer(pattern, said)
+    ]
+    return all(found) if found else None

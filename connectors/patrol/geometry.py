@@ -16,6 +16,11 @@ from hub.core import datum as datums
 from hub.core.errors import Reason, Rejected
 
 MOST_TEXT = 64 * 1024
+# No point of a drawing is shorter than [1,2], with its comma.
+MOST_POINTS = MOST_TEXT // 6
+# A drawing slipped here and there; the time to mend one grows with the square of them.
+MOST_CROSSINGS = 500
+SEGMENTS_AT_ONCE = 100
 DIGITS = 7
 PLANE_DIGITS = 3
 POLYGONS = ("Polygon", "MultiPolygon")
@@ -103,6 +108,8 @@ def _shape(geometry: Mapping[str, Any]) -> BaseGeometry:
         raise Rejected(Reason.SYNTAX, "a geometry that cannot be read") from None
     if drawn.is_empty or not all(map(isfinite, drawn.bounds)):
         raise Rejected(Reason.SYNTAX, "a geometry without a place")
+    if shapely.get_num_coordinates(drawn) > MOST_POINTS:
+        raise Rejected(Reason.TOO_LARGE, f"a geometry of more than {MOST_POINTS} points")
     return drawn
 
 
@@ -133,15 +140,30 @@ def _in_order(datum: str, drawn: BaseGeometry) -> tuple[str, BaseGeometry]:
 
 
 def _mended(drawn: BaseGeometry) -> BaseGeometry:
-    """A self-crossing polygon as what it covers; raises Rejected where that is nothing."""
+    """A self-crossing polygon as what it covers; raises Rejected where that is nothing, or would take long to tell."""
     if drawn.geom_type not in POLYGONS:
         return drawn
-    pieces = shapely.get_parts(shapely.make_valid(drawn))
-    areas = [piece for part in pieces for piece in shapely.get_parts(part) if piece.area]
-    if not areas:
+    if _crossings(drawn) > MOST_CROSSINGS:
+        raise Rejected(Reason.TOO_LARGE, f"a polygon that crosses itself more than {MOST_CROSSINGS} times")
+    whole: BaseGeometry = shapely.make_valid(drawn, method="structure", keep_collapsed=False)
+    if not whole.area:
         raise Rejected(Reason.SYNTAX, "a polygon without an area")
-    whole: BaseGeometry = shapely.union_all(areas)
     return whole
+
+
+def _crossings(drawn: BaseGeometry) -> float:
+    """How often its edges meet, but for neighbours; no more exactly than that it is too often."""
+    points, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(drawn)), return_index=True)
+    edges = shapely.linestrings(np.stack([points[:-1], points[1:]], axis=1)[ring[:-1] == ring[1:]])
+    tree = shapely.STRtree(edges)
+    met = 0
+    for first in range(0, len(edges), SEGMENTS_AT_ONCE):
+        some = edges[first : first + SEGMENTS_AT_ONCE]
+        # Each meets itself, the one before and the one behind; and each meeting is seen from both.
+        met += tree.query(some, predicate="intersects").shape[1] - 3 * len(some)
+        if met / 2 > MOST_CROSSINGS:
+            break
+    return met / 2
 
 
 def _back(datum: str, *, inverse: bool) -> Any:

@@ -35,14 +35,17 @@ KIND = "patrol.illegal_building"
 MOST_TEXT, MOST_NAME, MOST_LINK, MOST_PHOTOS = 1000, 100, 500, 20
 DIGITS = 16
 MILLISECONDS_FROM = 1e11
+EPOCH_DIGITS = (10, 13)
 EARLIEST, AHEAD_AT_MOST = datetime(2000, 1, 1, tzinfo=UTC), timedelta(hours=24)
 _COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})(\d{2})?)?")
 _PLAIN = re.compile(
-    r"(\d{4})[-/年.](\d{1,2})[-/月.](\d{1,2})日?(?:[T ]\s*(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?(?:\.\d+)?)?"
+    r"(\d{4})[-/年.](\d{1,2})[-/月.](\d{1,2})日?(?:(?:[T ]|(?<=日))\s*(\d{1,2})[:时](\d{1,2})(?:[:分](\d{1,2})秒?)?分?(?:\.\d+)?)?"
 )
 _DEGREES = re.compile(
-    r"(-?\d+(?:\.\d+)?)\s*[°度]\s*(?:(\d+(?:\.\d+)?)\s*['′’分])?\s*(?:(\d+(?:\.\d+)?)\s*[\"″”秒])?\s*[NESW北东]?"
+    r"[NE北东]?\s*(\d+(?:\.\d+)?)\s*[°度]\s*(?:(\d+(?:\.\d+)?)\s*['′’分])?\s*(?:(\d+(?:\.\d+)?)\s*(?:[\"″”秒]|''|′′))?\s*[NE北东]?"
 )
+_AREA = re.compile(r"(\d+(?:,\d{3})*(?:\.\d+)?)\s*(亩|㎡|m2|m²|平方米|平米)?")
+_LINK = re.compile(r"https?://\S+", re.IGNORECASE)
 
 
 class Town:
@@ -84,18 +87,15 @@ def translate(
     status = _words(said, "vendor_status", MOST_NAME)
     spot_no, event_no = _words(said, "spot_no", MOST_NAME), _words(said, "event_no", MOST_NAME)
     kind = _words(said, "building_type", MOST_NAME)
-    told = " ".join((kind, _words(said, "feature_text"), _words(said, "description")))
+    told = (kind, _words(said, "feature_text"), _words(said, "description"))
     home = town.of(placed)
     if placed is NOWHERE and device is not None:
         home = device.town
     image_after = _words(said, "image_after", MOST_NAME)
-    content = (
-        json.dumps(said, sort_keys=True, ensure_ascii=False, default=str) + placed.geometry + placed.given_geometry
-    )
+    content = json.dumps([said, feature.geometry, feature.crs], sort_keys=True, ensure_ascii=False)
     identity = _id(
         vendor, (spot_no, image_after or status), (event_no, status), key and f"{key}/{index}", content, found_at
     )
-    area_mu = _number(said, "area_mu")
     return PatrolAlert(
         id=identity,
         town=home,
@@ -117,10 +117,10 @@ def translate(
         event_no=event_no,
         origin=word_of(ORIGINS, _words(said, "origin")),
         building_type=kind,
-        building_class=CODES.get(kind.lower()) or word_of(CLASSES, told) or OTHER,
+        building_class=CODES.get(kind.lower()) or next(filter(None, (word_of(CLASSES, text) for text in told)), OTHER),
         stage=word_of(STAGES, _words(said, "stage")),
         area_m2=placed.area_m2,
-        stated_area_m2=area_mu * M2_PER_MU if area_mu is not None else _number(said, "area_m2"),
+        stated_area_m2=_stated_area(said),
         floors=_whole(said, "floors"),
         structure=_words(said, "structure", MOST_NAME),
         address=_words(said, "address", MOST_LINK),
@@ -139,10 +139,13 @@ def translate(
 
 
 def _placed(feature: Feature, vendor: Vendor) -> Placed:
-    named = feature.crs or _words(feature.said, "datum", MOST_NAME)
-    datum = datums.named(named) if named else vendor.datum
-    if datum is None:
+    words = [word for word in (feature.crs, _words(feature.said, "datum", MOST_NAME)) if word]
+    named = [datum for word in words if (datum := datums.named(word))]
+    if len(named) < len(words):
         raise Rejected(Reason.DATUM, "a coordinate system that is not known or needs parameters of its own")
+    if len({datums.WGS84 if datum == datums.CGCS2000 else datum for datum in named}) > 1:
+        raise Rejected(Reason.DATUM, f"two coordinate systems: {' and '.join(named)}")
+    datum = named[0] if named else vendor.datum
     point = None
     if feature.geometry is None and "lon" in feature.said and "lat" in feature.said:
         x, y = _degrees(feature.said["lon"]), _degrees(feature.said["lat"])
@@ -193,6 +196,18 @@ def _number(said: Mapping[str, Any], field: str) -> float | None:
     return number if math.isfinite(number) and number >= 0 else None
 
 
+def _stated_area(said: Mapping[str, Any]) -> float | None:
+    """In square metres, whatever unit it names."""
+    area_mu = _number(said, "area_mu")
+    if area_mu is not None:
+        return area_mu * M2_PER_MU
+    found = _AREA.fullmatch(_words(said, "area_m2", MOST_NAME).lower())
+    if found is None:
+        return _number(said, "area_m2")
+    area = float(found[1].replace(",", ""))
+    return area * M2_PER_MU if found[2] == "亩" else area
+
+
 def _whole(said: Mapping[str, Any], field: str) -> int | None:
     number = _number(said, field)
     return int(number) if number is not None and number < 1000 else None  # noqa: PLR2004 - higher than any house
@@ -224,12 +239,13 @@ def _degrees(value: Any) -> float | None:
         if found is None:
             return None
         degrees, minutes, seconds = (float(part or 0) for part in found.groups())
-        return math.copysign(abs(degrees) + minutes / 60 + seconds / 3600, degrees)
+        return degrees + minutes / 60 + seconds / 3600 if max(minutes, seconds) < 60 else None  # noqa: PLR2004 - of a clock
     return number if math.isfinite(number) else None
 
 
 def _photos(value: Any) -> tuple[str, ...]:
     """Links, from a list, from objects with `url`, or from a list inside a text."""
+    value = [value] if isinstance(value, dict) else value
     if isinstance(value, str):
         try:
             value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
@@ -238,7 +254,7 @@ def _photos(value: Any) -> tuple[str, ...]:
     links = []
     for one in value if isinstance(value, list) else ():
         link = one.get("url") if isinstance(one, dict) else one
-        if isinstance(link, str) and re.match(r"https?://", link.strip()) and len(link) <= MOST_LINK:
+        if isinstance(link, str) and _LINK.fullmatch(link.strip()) and len(link) <= MOST_LINK:
             links.append(link.strip())
     return tuple(links[:MOST_PHOTOS])
 
@@ -255,15 +271,23 @@ def _found_at(said: Mapping[str, Any], zone: tzinfo, accepted_at: int) -> int | 
 
 
 def _moment(value: Any, zone: tzinfo) -> datetime | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= MILLISECONDS_FROM / 100:
+    text = _words({"t": value}, "t", MOST_NAME)
+    compact = _COMPACT.fullmatch(text)
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and value >= MILLISECONDS_FROM / 100
+        and not compact
+    ):
         seconds = value / 1000 if value >= MILLISECONDS_FROM else value
         try:
             return datetime.fromtimestamp(seconds, UTC)
         except (OverflowError, OSError, ValueError):
             return None
-    text = _words({"t": value}, "t", MOST_NAME)
-    if found := _COMPACT.fullmatch(text):
-        return _local(found.groups(), zone)
+    if text.isascii() and text.isdigit() and len(text) in EPOCH_DIGITS:
+        return _moment(int(text), zone)
+    if compact:
+        return _local(compact.groups(), zone)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,6 +1,7 @@
 """Every form in which patrols push, and every trouble of their fields and places, from body to alert."""
 
 import json
+import random
 import time
 from dataclasses import replace
 from typing import Any
@@ -197,6 +198,9 @@ def with_geometry(geometry: Any, **more: Any) -> dict[str, Any]:
             Reason.TOO_LARGE,
         ),
         ({**FLAT, "longitude": "here"}, Reason.SYNTAX),
+        ({**FLAT, "latitude": "34°75'"}, Reason.SYNTAX),
+        ({"hello": "world"}, Reason.SYNTAX),
+        ({}, Reason.SYNTAX),
         ({**FLAT, "coordType": "xian80"}, Reason.DATUM),
         ({**FLAT, "coordType": "EPSG:4214"}, Reason.DATUM),
         ({**FLAT, "longitude": 121.47, "latitude": 31.23}, Reason.OUTSIDE_AREA),
@@ -234,6 +238,32 @@ def test_a_ring_that_crosses_itself_is_what_it_covers() -> None:
     one = alert(with_geometry({"type": "Polygon", "coordinates": [[RING[0], RING[2], RING[1], RING[3], RING[0]]]}))
     assert one.area_m2 == pytest.approx(305, rel=0.05)
     assert json.loads(one.geometry)["type"] == "MultiPolygon"
+
+
+def test_parts_that_overlap_count_once() -> None:
+    moved = [[x + 0.00015, y] for x, y in RING]
+    one = alert(with_geometry({"type": "MultiPolygon", "coordinates": [[RING], [moved]]}))
+    assert one.area_m2 == pytest.approx(610 * 1.5, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [120, 500, 3000])
+def test_a_ring_that_crosses_itself_everywhere_is_refused_soon(count: int) -> None:
+    """Each crossing more costs ever more to mend, and other senders wait."""
+    chance = random.Random(1)
+    ring = [[round(113.91 + chance.random() * 0.02, 4), round(34.68 + chance.random() * 0.02, 4)] for _ in range(count)]
+    began = time.process_time()
+    with pytest.raises(Rejected) as refused:
+        alert(with_geometry({"type": "Polygon", "coordinates": [ring]}))
+    assert refused.value.reason is Reason.TOO_LARGE
+    assert time.process_time() - began < 2.0
+
+
+def test_a_geometry_in_a_text_is_no_deeper_than_one_outside() -> None:
+    deep = '{"type":"Polygon","coordinates":' + "[" * 900 + "]" * 900 + "}"
+    good, bad = read(body([SPOT, with_geometry(deep)]))
+    assert translate(good, VENDOR, PLACES, ACCEPTED).town == TOWN
+    with pytest.raises(Rejected):
+        translate(bad, VENDOR, PLACES, ACCEPTED)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +318,74 @@ def test_a_feature_alone_is_where_it_was_in_its_collection() -> None:
     assert translate(again, VENDOR, PLACES, ACCEPTED) == translate(told, VENDOR, PLACES, ACCEPTED)
 
 
+def named_crs(name: str) -> dict[str, Any]:
+    return {"type": "name", "properties": {"name": name}}
+
+
+SHIFTED = {"type": "Point", "coordinates": [round(number, 7) for number in datums.to_gcj02(LON, LAT)]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "Feature", "geometry": SHIFTED, "properties": {"crs": "GCJ02"}},
+        {"type": "Feature", "geometry": SHIFTED, "properties": {"coordType": "gcj02"}},
+        {"type": "Feature", "geometry": {**SHIFTED, "crs": named_crs("GCJ02")}, "properties": {}},
+        {"type": "Feature", "geometry": SHIFTED, "properties": {}, "CRS": named_crs("GCJ02")},
+        {**SHIFTED, "crs": "gcj-02"},
+        collection(
+            {"type": "Feature", "geometry": SHIFTED, "properties": {}, "crs": "gcj02"}, crs=named_crs("EPSG:4490")
+        ),
+    ],
+    ids=["properties", "coordType", "geometry", "capitals", "bare", "before the collection's"],
+)
+def test_a_datum_is_heard_wherever_it_is_named(content: Any) -> None:
+    """Nothing else tells a place from one 500 m away."""
+    [told] = read(body(content))
+    one = translate(told, VENDOR, PLACES, ACCEPTED)
+    assert (one.datum, one.lon, one.given_x) == ("GCJ02", None, SHIFTED["coordinates"][0])
+    assert translate(read(told.raw)[0], VENDOR, PLACES, ACCEPTED) == one
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        4610,
+        {"type": "EPSG", "properties": {"code": 4610}},
+        {"type": "link", "properties": {"href": "http://crs.example/4610"}},
+        {"type": "name"},
+        ["EPSG:4490"],
+        True,
+    ],
+    ids=str,
+)
+def test_a_datum_that_cannot_be_read_is_not_taken_for_the_vendors(crs: Any) -> None:
+    for content in ({**SPOT, "crs": crs}, collection(SPOT, crs=crs), {**FLAT, "coordType": "", "crs": crs}):
+        with pytest.raises(Rejected) as refused:
+            alert(content)
+        assert refused.value.reason is Reason.DATUM
+
+
+@pytest.mark.parametrize("crs", [None, "", {}, 4490, {"type": "EPSG", "properties": {"code": 4490}}], ids=str)
+def test_no_datum_and_one_as_a_number(crs: Any) -> None:
+    assert alert({**SPOT, "crs": crs}).datum == "CGCS2000"
+
+
+def test_what_is_kept_of_a_feature_has_the_datum_as_it_came() -> None:
+    link = {"type": "link", "properties": {"href": "http://crs.example/4610"}}
+    [told] = read(body(collection({**SPOT, "CRS": ""}, crs=link)))
+    assert json.loads(told.raw) == {**SPOT, "CRS": "", "crs": link}
+    with pytest.raises(Rejected):
+        translate(read(told.raw)[0], VENDOR, PLACES, ACCEPTED)
+
+
+def test_of_two_datums_that_differ_none_is_chosen() -> None:
+    with pytest.raises(Rejected) as refused:
+        alert({**FLAT, "coordType": "gcj02", "crs": "EPSG:4490"})
+    assert refused.value.reason is Reason.DATUM
+    assert alert({**FLAT, "coordType": "wgs84", "crs": "EPSG:4490"}).lon == LON
+
+
 @pytest.mark.parametrize(
     ("named", "numbers"),
     [
@@ -304,8 +402,11 @@ def test_planes_of_cgcs2000_become_degrees(named: str, numbers: tuple[float, flo
     assert one.town == TOWN
 
 
-def test_degrees_minutes_and_seconds_are_degrees() -> None:
-    one = alert({**FLAT, "longitude": "113°55'12\"", "latitude": "34°41′24″N"})
+@pytest.mark.parametrize(
+    ("lon", "lat"), [("113°55'12\"", "34°41′24″N"), ("E113°55'12''", "N 34°41'24.0''"), ("113度55分12秒", "北34°41.4'")]
+)
+def test_degrees_minutes_and_seconds_are_degrees(lon: str, lat: str) -> None:
+    one = alert({**FLAT, "longitude": lon, "latitude": lat})
     assert one.lon == pytest.approx(113.92, abs=1e-6)
     assert one.lat == pytest.approx(34.69, abs=1e-6)
 
@@ -329,6 +430,21 @@ def test_the_id_is_the_first_of_number_event_key_and_content() -> None:
     assert alert(event).id == alert(event).id != alert({**event, "address": "x"}).id
 
 
+def test_two_places_without_a_number_are_two_findings() -> None:
+    """What has the id of another is taken for the same message, sent again."""
+    points = [
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [LON + move, LAT]}, "properties": {}}
+        for move in (0, 0.001)
+    ]
+    one, other = alerts(points)
+    assert one.id != other.id
+    assert [one.id, other.id] == [again.id for again in alerts(collection(*points))]
+
+
+def test_of_a_name_that_comes_twice_the_last_counts() -> None:
+    assert alert(b'{"code":"A","code":"B","longitude":113.92,"latitude":34.69}').spot_no == "B"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -342,6 +458,14 @@ def test_the_id_is_the_first_of_number_event_key_and_content() -> None:
         ("2026年3月1日", ACCEPTED - 36_000_000),
         (ACCEPTED - 1_800_000, ACCEPTED - 1_800_000),
         ((ACCEPTED - 1_800_000) // 1000, ACCEPTED - 1_800_000),
+        (str(ACCEPTED - 1_800_000), ACCEPTED - 1_800_000),
+        (str((ACCEPTED - 1_800_000) // 1000), ACCEPTED - 1_800_000),
+        (20260301093000, ACCEPTED - 1_800_000),
+        (20260301, ACCEPTED - 36_000_000),
+        ("2026年3月1日 9时30分", ACCEPTED - 1_800_000),
+        ("9" * 10, None),
+        ("2026-03-01 9:305", None),
+        ("2026年3月1日9时30分0秒", ACCEPTED - 1_800_000),
         ("1970-01-01 08:00:00", None),
         ("2026-03-03", None),
         ("20261301", None),
@@ -366,11 +490,92 @@ def test_times_as_vendors_write_them(text: Any, expected: int | None) -> None:
         ("已拆除", "ends"),
         ("整改中", "goes_on"),
         ("whatever", "begins"),
+        ("待核查", "begins"),
+        ("已归档", "ends"),
+        ("结案", "ends"),
+        ("不属实", "ends"),
+        ("NOT_ARCHIVED", "goes_on"),
+        ("UNARCHIVED", "goes_on"),
+        ("未销号", "goes_on"),
+        ("待归档", "goes_on"),
+        ("不予排除", "goes_on"),
+        ("部分已拆除", "goes_on"),
+        ("销号审核中", "goes_on"),
+        ("归档申请", "goes_on"),
+        ("已拆除，待复核", "goes_on"),
+        ("未销号，后已归档", "ends"),
     ],
 )
 def test_a_vendors_status_says_what_becomes_of_the_case(status: str, signal: str) -> None:
     one = alert({**FLAT, "status": status})
     assert (one.signal, one.vendor_status) == (signal, status)
+
+
+@pytest.mark.parametrize(
+    ("stated", "m2"),
+    [
+        (612, 612.0),
+        ("612.0", 612.0),
+        ("612㎡", 612.0),
+        ("612 平方米", 612.0),
+        ("612 m2", 612.0),
+        ("0.918亩", 612.0),
+        ("1,612.5", 1612.5),
+        ("亩", None),
+        ("-5", None),
+        ({"value": 612}, None),
+    ],
+)
+def test_a_stated_area_is_in_square_metres(stated: Any, m2: float | None) -> None:
+    one = alert({**SPOT, "properties": {**SPOT["properties"], "MJ": stated}})
+    assert one.stated_area_m2 == (m2 and pytest.approx(m2, abs=0.01))
+    assert one.area_m2 == pytest.approx(610, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("field", "said", "origin", "stage"),
+    [
+        ("source", "AI", "camera", ""),
+        ("source", "AI识别", "camera", ""),
+        ("source", "EMAIL", "", ""),
+        ("source", "UAV-2", "drone", ""),
+        ("source", "12345热线APP", "hotline", ""),
+        ("source", "巡查APP", "manual", ""),
+        ("stage", "未建成", "camera", "under_construction"),
+        ("stage", "NOT_BUILT", "camera", ""),
+        ("stage", "已建成", "camera", "built"),
+        ("stage", "under_construction", "camera", "under_construction"),
+    ],
+)
+def test_a_short_word_counts_only_as_a_word(field: str, said: str, origin: str, stage: str) -> None:
+    one = alert({**FLAT, field: said})
+    assert (one.origin, one.stage) == (origin, stage)
+
+
+def test_what_it_is_called_goes_before_what_is_said_of_it() -> None:
+    assert alert({**FLAT, "issueType": "围墙", "description": "旁边是耕地"}).building_class == "wall"
+
+
+@pytest.mark.parametrize(
+    ("images", "photos"),
+    [
+        ("HTTP://img.example/1.jpg", ("HTTP://img.example/1.jpg",)),
+        ({"url": "https://img.example/1"}, ("https://img.example/1",)),
+        (
+            ["https://img.example/1", {"url": " https://img.example/2 "}],
+            ("https://img.example/1", "https://img.example/2"),
+        ),
+        (["http://img.example/\nX-Header: 1", "javascript:1", "https://a b", 7, None], ()),
+        (["https://img.example/" + "x" * 600], ()),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_photos_are_links_on_one_line(images: Any, photos: tuple[str, ...]) -> None:
+    assert alert({**FLAT, "imagesJson": images}).photos == photos
+
+
+def test_no_more_photos_than_people_look_at() -> None:
+    assert len(alert({**FLAT, "imagesJson": [f"https://img.example/{n}" for n in range(50)]}).photos) == 20
 
 
 JSON = st.recursive(
@@ -389,10 +594,12 @@ JSON = st.recursive(
 
 @settings(deadline=None, max_examples=300)
 @given(
-    JSON
+    st.binary(max_size=60)
+    | JSON
+    | JSON.map(lambda odd: {**SPOT, "geometry": json.dumps(odd)})
     | st.dictionaries(st.sampled_from([*FLAT, *SPOT["properties"], "geometry"]), JSON).map(lambda odd: {**FLAT, **odd})
 )
-def test_any_json_is_alerts_or_refused(content: Any) -> None:
+def test_any_bytes_and_any_json_are_alerts_or_refused(content: Any) -> None:
     try:
         features = read(body(content))
     except Rejected:
