@@ -4,7 +4,7 @@ A feed over HTTP is `HttpSource` with its routes and a function `take`, which re
 is here. In this order, and before a byte of the body is read: the path (404), the method (405), the key (401), the rate (429), the media type
 (415), the length (413), room in memory (429, 503). Then the body, in time (408); then `take`; then the fates of all that it handed over:
 
-- all kept: 200 and `{"id", "fate"}`, or, where `take` has something to tell its sender, 400 as problem+json (RFC 9457);
+- all kept: 200 and `{"id", "fate"}`, with `messages` where each of several is told apart, or, where `take` has something to tell its sender, 400 as problem+json (RFC 9457);
 - one refused: 503 with Retry-After. The sender sends all of it again, and what was kept is recognised by its id.
 
 What has no valid key is no message: 400, 401, 404, 405 and headers that never end are counted in `gridhub_http_refused_total`. From the key on it
@@ -138,11 +138,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a push: the id its sender is told, and what is waited for before the answer."""
+    """What became of a push: the id its sender is told, and what is waited for before the answer. `parts`: where a push holds several messages, for
+    each of `fates` the message's id, and the reason (a word from `Reason`) why it could not be used, or nothing.
+    """
 
     id: str
     fates: Sequence[asyncio.Future[Fate] | Fate]
     problem: Problem | None = None
+    parts: Sequence[tuple[str, str]] = ()
 
 
 Take = Callable[[Push, Outbox], Taken | Awaitable[Taken]]
@@ -383,7 +386,7 @@ class HttpSource:
         if taken.problem:
             problem = taken.problem
             return _problem(400, problem.code, problem.title, problem.detail, zh=zh, id=taken.id, fate=fate.value)
-        return _json(200, {"id": taken.id, "fate": fate.value})
+        return _json(200, {"id": taken.id, "fate": fate.value, **_parts(taken, fates)})
 
     def _route(self, path: str) -> tuple[Route, str]:
         """The route, and the token in the path or nothing."""
@@ -776,6 +779,17 @@ def _json(status: int, body: Mapping[str, Any], content_type: str = "application
     return web.Response(
         status=status, body=json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), headers=headers
     )
+
+
+def _parts(taken: Taken, fates: Sequence[Fate]) -> dict[str, Any]:
+    if not taken.parts:
+        return {}
+    told = zip(taken.parts, fates, strict=True)
+    return {
+        "messages": [
+            {"id": name, "fate": fate.value, **({"reason": reason} if reason else {})} for (name, reason), fate in told
+        ]
+    }
 
 
 def _wants_chinese(accepted: str) -> bool:

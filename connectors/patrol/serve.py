@@ -49,14 +49,17 @@ class PatrolSource(PushSource):
             kept = await self.keep_whole(push, outbox, rejected)
             said = Text(f"{rejected}; it is kept as {kept.id}.", f"{rejected}；已存为 {kept.id}。")
             return Taken(kept.id, kept.fates, Problem(rejected.reason, _UNREADABLE, said))
-        first, fates = "", list[asyncio.Future[Fate] | Fate]()
+        fates, parts = list[asyncio.Future[Fate] | Fate](), list[tuple[str, str]]()
         if len(features) == 1:
             # What is kept of it is what came, to the byte.
             features = [replace(features[0], raw=push.body)]
         for index, feature in enumerate(features):
             taken = await self._hand_over(push, feature, index, outbox)
-            first, fates = first or taken.id, [*fates, *taken.fates]
-        return Taken(first, fates)
+            fates += taken.fates
+            parts += taken.parts
+            # A thousand features may take seconds: others are heard in between.
+            await asyncio.sleep(0)
+        return Taken(parts[0][0], fates, parts=parts)
 
     async def _hand_over(self, push: Push, feature: Feature, index: int, outbox: Outbox) -> Taken:
         town = self._known()
@@ -65,12 +68,13 @@ class PatrolSource(PushSource):
         except Rejected as rejected:
             # The feature alone is what people mend.
             own = replace(push, body=feature.raw)
-            return await self.keep_whole(
+            kept = await self.keep_whole(
                 own, outbox, Rejected(rejected.reason, f"feature {index + 1}: {rejected.detail}")
             )
+            return replace(kept, parts=[(kept.id, rejected.reason.value)])
         if device := town.by_id.get(alert.device):
             outbox.alive(device, "data")
-        return Taken(alert.id, [outbox.publish(TOPIC, alert, feature.raw)])
+        return Taken(alert.id, [outbox.publish(TOPIC, alert, feature.raw)], parts=[(alert.id, "")])
 
 
 def main(settings: Settings) -> None:

@@ -237,6 +237,27 @@ def test_yes_only_after_kafka_has_it() -> None:
     run(test())
 
 
+def test_of_several_messages_each_is_told_with_its_reason() -> None:
+    async def test() -> None:
+        taken = Taken("a", [Fate.PUBLISHED, Fate.DEAD_LETTERED], parts=[("a", ""), ("b", "syntax")])
+        async with serving(lambda _push, _outbox: taken) as served, sender(served.port) as vendor_a:
+            vendor_a.send(request())
+            answer = await vendor_a.answer()
+            assert (answer.status, answer.said) == (
+                200,
+                {
+                    "id": "a",
+                    "fate": "dead-lettered",
+                    "messages": [
+                        {"id": "a", "fate": "published"},
+                        {"id": "b", "fate": "dead-lettered", "reason": "syntax"},
+                    ],
+                },
+            )
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     ("fates", "told"),
     [

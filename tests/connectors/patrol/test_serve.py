@@ -13,10 +13,11 @@ import aiohttp
 from connectors.patrol.serve import PatrolSource
 from connectors.patrol.settings import PatrolSettings
 from connectors.patrol.simulate import senders
-from hub.connector import Outbox
+from hub.connector import Fate, Outbox
 from hub.core.events import DeadLetter, PatrolAlert
 from hub.core.registry import VendorKey
 from hub.evidence import Evidence
+from hub.http_in import Push
 from hub.settings import HostPort
 from hub.wire import Wire
 from tests.connectors.patrol.test_features import FLAT, SHIPPED, SPOT, SQUARE, body, collection
@@ -75,6 +76,12 @@ def test_each_feature_is_a_message_and_a_broken_one_costs_the_others_nothing(tmp
         broken = {**SPOT, "geometry": {"type": "Polygon", "coordinates": [[[1, 2]]]}}
         status, told = await patrol.push(collection(SPOT, broken, FLAT))
         assert (status, told["id"], told["fate"]) == (200, "xunjian/410122-202603-0017/20260301", "dead-lettered")
+        assert [(one["fate"], one.get("reason")) for one in told["messages"]] == [
+            ("published", None),
+            ("dead-lettered", "syntax"),
+            ("published", None),
+        ]
+        assert [one["id"] for one in told["messages"]] == [one.id for one in patrol.records()]
         first, second, third = patrol.records()
         assert isinstance(first, PatrolAlert)
         assert isinstance(second, DeadLetter)
@@ -82,6 +89,36 @@ def test_each_feature_is_a_message_and_a_broken_one_costs_the_others_nothing(tmp
         assert (second.reason, second.vendor, json.loads(second.raw)) == ("syntax", "xunjian", broken)
         assert second.detail.startswith("feature 2: ")
         assert patrol.outbox.balance()["received"] == 3
+
+    served(tmp_path, test)
+
+
+def test_others_are_heard_between_the_features_of_a_large_push(tmp_path: Path) -> None:
+    async def test(patrol: Served) -> None:
+        many = [{**FLAT, "code": f"WJ{number}"} for number in range(100)]
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        [vendor] = [one for one in REGISTRY.vendors if one.id == "xunjian"]
+        push = Push(
+            vendor=vendor,
+            body=body(many),
+            content_type="",
+            headers={},
+            idempotency_key="",
+            accepted_at=1_772_330_400_000,
+        )
+        beside = asyncio.create_task(others())
+        taken = await patrol.source.take(push, patrol.outbox)
+        beside.cancel()
+        assert len(taken.parts) == 100
+        assert turns >= 100
+        await asyncio.gather(*(one for one in taken.fates if not isinstance(one, Fate)))
 
     served(tmp_path, test)
 
