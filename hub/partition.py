@@ -328,7 +328,13 @@ class _Work:
                 raise Poison(arrived) from error
         step.next = {topic: one.last + 1 for topic, one in ranges.items()}
         self._ticks(ticks)
-        self._changelog()
+        try:
+            self._changelog()
+        except Rejected as error:
+            # An entry may be too large though the record was not, and does not say whose it is: the caller takes the batch apart.
+            if not records or poisoned:
+                raise
+            raise Poison(merged(records)[len(records) // 2]) from error
         journal = Journal(
             partition=step.partition,
             number=step.number,

@@ -47,6 +47,8 @@ MOST_WAITING = 5000
 NO_TICKS: Mapping[int, int] = MappingProxyType({})
 BACK_OFF_S = (0.1, 2.0)
 REGISTRY_S = 1.0
+# A question that is not answered takes seconds, in which nothing is decided.
+REGISTRY_AWAY_S = 30.0
 PROBE_S = 60.0
 FIRST_PROBES_S = 2.0
 CLOCKS_DIFFER_S = 60.0
@@ -119,7 +121,7 @@ class Router:
         self._joined = False
         self._more = False
         self._away = ""
-        self._clock_off = False
+        self._clock_off = self._registry_away = False
         self._aborts = 0
         self._next_tick = self._next_probe = self._next_lag = self._next_registry = 0.0
         self._behind_since: dict[tuple[str, int], tuple[int, float]] = {}
@@ -308,7 +310,7 @@ class Router:
         left = self._settings.router.max_records
         found: dict[int, list[Arrived]] = {}
         for number, waiting in list(self._waiting.items()):
-            if left and waiting and (records := waiting.take(member.behind(number), left)):
+            if left and waiting and self._adopted(number) and (records := waiting.take(member.behind(number), left)):
                 found[number] = records
                 left -= len(records)
                 self._waiting[number] = self._waiting.pop(number)  # next time the others go first
@@ -401,20 +403,38 @@ class Router:
     def _look_at_registry(self, polled: Polled, now: float) -> None:
         """Takes a newer version, if there is one, for whatever is decided from now on.
 
-        One partition a turn is brought under it, also where no record comes: the others wait no longer for it than for a batch.
+        One partition a turn is brought under it, alone, and what has come for it waits until then: every open ticket of it may move, and those of
+        all partitions at once would be more than a transaction has time for.
         """
         assert self._registry is not None
         if now >= self._next_registry:
             self._next_registry = now + REGISTRY_S
-            newest = self._registry.newest()
-            if newest is not None and newest.version != self._around.force.version:
-                self._around = replace(self._around, force=InForce(newest, self._rules))
+            self._look_for_version(self._registry)
         versions = self._around.force.versions
-        for number, partition in self._partitions.items():
-            if partition.versions != versions and partition.towns:
+        for number in self._partitions:
+            if not self._adopted(number):
                 self._transact(polled, {number: []})
                 self._telemetry.adopted(number, {one.name: one.version for one in versions})
                 return
+
+    def _look_for_version(self, registry: Versions) -> None:
+        """While nobody can say whether there is a newer one, the one in force stays; nothing that was read is given back for it."""
+        try:
+            newest = registry.newest()
+        except Unavailable as error:
+            if not self._registry_away:
+                self._telemetry.registry_away(str(error))
+            self._registry_away = True
+            self._next_registry = time.monotonic() + REGISTRY_AWAY_S
+            return
+        self._registry_away = False
+        if newest is not None and newest.version != self._around.force.version:
+            self._around = replace(self._around, force=InForce(newest, self._rules))
+
+    def _adopted(self, number: int) -> bool:
+        """Whether a partition's towns are under what is in force."""
+        partition = self._partitions.get(number)
+        return partition is None or not partition.towns or partition.versions == self._around.force.versions
 
     # ---- time
 
@@ -433,6 +453,7 @@ class Router:
             number: at
             for number, (at, ends) in self._asked.items()
             if ends.keys() == set(INPUTS)
+            and self._adopted(number)
             and all(member.position(topic, number) >= end for topic, end in ends.items())
             and ((oldest := self._waiting[number].oldest) is None or oldest > at)
         }

@@ -122,6 +122,9 @@ class RouterTelemetry(Telemetry):
     def adopted(self, partition: int, versions: Mapping[str, str]) -> None:
         """The towns of a partition are under this version of the registry and its rules from now on."""
 
+    def registry_away(self, why: str) -> None:
+        """Whether there is a newer version cannot be seen; told once until it can."""
+
     def committed(self) -> None:
         """A transaction is in Kafka; what follows tells what was in it."""
 
@@ -392,6 +395,9 @@ class RouterRecorder(RouterTelemetry):
 
     def adopted(self, partition: int, versions: Mapping[str, str]) -> None:
         self._log.info("registry adopted", partition=partition, **versions)
+
+    def registry_away(self, why: str) -> None:
+        self._log.warning("registry away", why=why)
 
     def committed(self) -> None:
         self._transactions["committed"].inc()

@@ -381,6 +381,12 @@ class RememberingRouterTelemetry(RouterTelemetry):
     def rebuilt(self, partitions: Collection[int], entries: int, seconds: float) -> None:
         self.happened.append(("rebuilt", frozenset(partitions), entries, seconds))
 
+    def adopted(self, partition: int, versions: Mapping[str, str]) -> None:
+        self.happened.append(("adopted", partition, dict(versions)))
+
+    def registry_away(self, why: str) -> None:
+        self.happened.append(("registry_away", why))
+
     def committed(self) -> None:
         self.happened.append(("committed",))
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from math import cos, hypot, radians
 
-import shapely
 from shapely.geometry.base import BaseGeometry
 
 from hub.core.events import PatrolAlert
@@ -61,6 +60,8 @@ def _point(one: Case | PatrolAlert) -> tuple[str, float, float] | None:
 
 def _common_share(one: BaseGeometry, other: BaseGeometry) -> float:
     """Intersection over union. Degrees do: both are stretched alike."""
-    if not shapely.box(*one.bounds).intersects(shapely.box(*other.bounds)):
+    west, south, east, north = one.bounds
+    other_west, other_south, other_east, other_north = other.bounds
+    if east <= other_west or other_east <= west or north <= other_south or other_north <= south:
         return 0.0
     return one.intersection(other).area / one.union(other).area

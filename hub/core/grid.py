@@ -4,7 +4,6 @@ A place in a datum that may not be converted back is looked for on the map in th
 """
 
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,8 +32,8 @@ NOISE_M = 0.001
 MOST_GEOMETRY = 50_000
 # No coordinate of any datum is as large, and areas of such still are numbers.
 MOST_COORDINATE = 1e9
-# So many are remembered as shapes: about the cases of a town.
-MOST_REMEMBERED = 4096
+# So many are remembered as shapes: about the cases of a county.
+MOST_REMEMBERED = 16_384
 # A straight border is curved in a shifted datum: in pieces no longer than this it is right to 2 cm.
 STRAIGHT_DEGREES = 0.005
 
@@ -228,7 +227,7 @@ def polygon(geometry: str) -> BaseGeometry | None:
     if not geometry or len(geometry) > MOST_GEOMETRY:
         return None
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with np.errstate(all="ignore"):
             given = shape(json.loads(geometry))
         if given.geom_type not in ("Polygon", "MultiPolygon"):
             return None

@@ -278,3 +278,20 @@ def test_outgoing_tombstones_have_no_value() -> None:
     step = partition.apply([arrived(alarm("a2", signal="ends"), 2)], AT, AROUND)
     gone: list[Outgoing] = [one for one in step.outgoing if one.value is None]
     assert {one.key.decode().split("|")[1] for one in gone} == {"ticket", "episode"}
+
+
+def test_a_record_whose_memory_would_be_too_large_is_found_and_alone_it_is_kept() -> None:
+    """An entry can be larger than the record was. A changelog that cannot be written must not end the router each time it comes back."""
+    large = arrived(replace(alarm("a" * 500_000), device='"' * 300_000), 6)
+    batch = [arrived(alarm("a1"), 5), large, arrived(alarm("a3"), 7)]
+    while len(batch) > 1:  # as the router takes a batch apart
+        with pytest.raises(Poison) as poison:
+            Partition(HERE).apply(batch, AT, AROUND)
+        place = batch.index(poison.value.arrived)
+        parts = [batch[:place], batch[place : place + 1], batch[place + 1 :]]
+        [batch] = [some for some in parts if large in some]
+    with pytest.raises(Poison):
+        Partition(HERE).apply(batch, AT, AROUND)
+    step = Partition(HERE).apply(batch, AT, AROUND, poisoned=True)
+    assert step.letters == [Reason.POISON]
+    assert not step.towns

@@ -1,20 +1,26 @@
 """The router's process, as far as it needs no Kafka."""
 
 import threading
+import time
 from collections.abc import Iterable
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
-from hub.core.errors import Misconfigured
+from hub.core.errors import Misconfigured, Unavailable
 from hub.core.events import RouterState
-from hub.partition import Arrived, Partition
-from hub.router import Router, _Rebuild
+from hub.core.in_force import InForce
+from hub.core.town import Town
+from hub.partition import Arrived, Partition, Surroundings
+from hub.registry import Versions
+from hub.router import REGISTRY_AWAY_S, Router, _Rebuild
 from hub.settings import Settings
-from hub.transactions import Member, Watchdog, Whole
+from hub.transactions import Member, Polled, Transactions, Watchdog, Whole
 from hub.wire import Wire
 from tests.doubles import RememberingRouterTelemetry
+from tests.hub.core.one_town import TOWN
+from tests.hub.core.small_map import registry
 
 WIRE = Wire.load()
 HERE = 3
@@ -116,3 +122,50 @@ def test_a_transaction_takes_no_more_than_it_should_and_the_partitions_take_turn
         router._waiting[number].add(Arrived("readings", number, offset, 0, None, None) for offset in range(9))
     turns = [{number: len(some) for number, some in router._ready(member).items()} for _ in range(4)]
     assert turns == [{0: 9, 1: 1}, {2: 9, 1: 1}, {1: 7}, {}]
+
+
+@pytest.fixture
+def under_old() -> Router:
+    """A router of three partitions, each with a town under version 1; what is committed is only remembered."""
+    router = Router(Settings(), 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
+    old = InForce(registry(version=1))
+    router._around = Surroundings(old, WIRE, {TOWN: HERE}.__getitem__, 0, 1)
+    router._partitions = {
+        number: Partition(number, 1, {TOWN: Town(TOWN, {})}, {"readings": 9}, old.versions) for number in range(3)
+    }
+    router._transactions = mock.Mock(spec=Transactions)
+    router._registry = mock.Mock(spec=Versions)
+    return router
+
+
+def test_a_new_version_is_adopted_by_one_partition_a_turn_and_its_records_wait_for_that(under_old: Router) -> None:
+    """Every ticket of every partition in one transaction may be more than its time allows, each time again."""
+    router, member = under_old, mock.Mock(spec=Member)
+    member.behind.return_value = set[str]()
+    router._registry.newest.return_value = registry(version=2)  # type: ignore[union-attr]
+    polled = Polled({}, None, moved=False)
+    turns = []
+    for _ in range(4):
+        router._look_at_registry(polled, 0.0)
+        for number in range(3):
+            router._waiting[number].add([Arrived("readings", number, 9, 0, None, b"")])
+        turns.append(sorted(router._ready(member)))
+    assert turns == [[0], [0, 1], [0, 1, 2], [0, 1, 2]]
+    assert isinstance(router._telemetry, RememberingRouterTelemetry)
+    assert [number for number, _ in router._telemetry.named("adopted")] == [0, 1, 2]
+
+
+def test_a_registry_that_cannot_be_read_holds_up_nothing_and_is_told_once(under_old: Router) -> None:
+    router, now = under_old, time.monotonic()
+    router._registry.newest.side_effect = Unavailable("no leader")  # type: ignore[union-attr]
+    polled = Polled({}, None, moved=False)
+    for later in (0, 1, 2, 3 * REGISTRY_AWAY_S):
+        router._look_at_registry(polled, now + later)
+    assert router._registry.newest.call_count == 2, "asked again, but not each second"  # type: ignore[union-attr]
+    assert isinstance(router._telemetry, RememberingRouterTelemetry)
+    assert router._telemetry.happened == [("registry_away", "no leader")]
+    assert router._around.force.version == 1
+    router._registry.newest.side_effect = None  # type: ignore[union-attr]
+    router._registry.newest.return_value = registry(version=2)  # type: ignore[union-attr]
+    router._look_at_registry(polled, now + 6 * REGISTRY_AWAY_S)
+    assert router._around.force.version == 2

@@ -303,9 +303,10 @@ HOSTILE = {
     "infinite": '{"type":"Polygon","coordinates":[[[113.9,34.7],[1e999,34.7],[113.91,34.71],[113.9,34.7]]]}',
     "huge": '{"type":"Polygon","coordinates":[[[1e308,-1e308],[-1e308,34.7],[113.91,1e308],[1e308,-1e308]]]}',
     "ragged": '{"type":"Polygon","coordinates":[[[113.9,34.7],[113.91],[113.91,34.71,3],[113.9,34.7]]]}',
+    "crossed": '{"type":"Polygon","coordinates":[[[113.9,34.7],[113.91,34.71],[113.91,34.7],[113.9,34.71],[113.9,34.7]]]}',
     "collection": '{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1,2]}]}',
 }
-RIGHT = square(113.905, 34.705, 0.001)
+RIGHT = square(113.90, 34.70)
 
 
 @pytest.mark.parametrize("geometry", HOSTILE.values(), ids=HOSTILE)
