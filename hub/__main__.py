@@ -653,7 +653,7 @@ def _registry_import(options: argparse.Namespace, settings: Settings) -> int:
     if found:
         _told_differences(found, as_json=False, stream=sys.stderr)
         with progress("Writing the version", "正在写入新版本"):
-            write(settings, new, number, options.note)
+            number = write(settings, new, number, options.note).version
     version = number if found else newest.version if newest else 0
     if options.json:
         print(json.dumps({"version": version, "differences": [asdict(one) for one in found]}, ensure_ascii=False))

@@ -1,12 +1,14 @@
 """The registry on its topic: whole versions of map, roster, devices, vendors and rules, written once and adopted whole.
 
-A version is its pieces and, after them, one record of kind `version` with their count and hash. It counts once that record is there and both are
-right: an import that was cut off, or two that wrote one number at a time, leave pieces that nobody adopts, and the next import takes the next
-number. Keys are `<version>|<kind>|<id>`, so no version replaces another; old ones stay for the tickets and journals that name them.
+A version is a claim on its number, its pieces and, after them, one record of kind `version` with their count and hash. It counts once that record
+is there and both are right: an import that was cut off leaves pieces that nobody adopts, and the next import takes the next number. Of two that
+claim one number, the first on the topic has it, so that a number never means two registries. Keys are `<version>|<kind>|<id>`, so no version
+replaces another; old ones stay for the tickets and journals that name them.
 """
 
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +29,7 @@ from hub.settings import Settings
 from hub.wire import Wire
 
 TOPIC = "registry"
-VERSION = "version"
+VERSION, CLAIM = "version", "claim"
 KINDS: Mapping[str, str] = {
     "town": "towns",
     "village": "villages",
@@ -45,6 +47,8 @@ ACKNOWLEDGED_WITHIN_S = 30.0
 STOP_WITHIN_S = 1.0
 
 Piece = tuple[str, str, str]  # kind, id, body
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What comes of pieces that are no registry: damaged, or of a newer program."""
 
 
 # ---- a registry as pieces
@@ -70,13 +74,18 @@ def digest(some: Iterable[Piece]) -> str:
 
 
 def from_pieces(version: int, some: Sequence[Piece]) -> Registry:
-    """The registry that `pieces` took apart. Raises Rejected-free errors of its parts (KeyError, TypeError, ValueError) for what is none."""
+    """The registry that `pieces` took apart. Raises UNREADABLE for what is none."""
     found: dict[str, list[Any]] = {kind: [] for kind in (*KINDS, "rule")}
     for kind, _, body in sorted(some):
         found[kind].append(_MAKE[kind](json.loads(body)))
     limits = {device.id: device.limits for device in found["device"] if device.limits}
     parts = {attribute: tuple(found[kind]) for kind, attribute in KINDS.items()}
     return Registry(version=version, sha256=digest(sorted(some)), rules=Rules(tuple(found["rule"]), limits), **parts)
+
+
+def _whole(version: int, some: Sequence[Piece], count: int, sha256: str) -> Registry | None:
+    """The registry of these pieces if they are what was told of them. Raises UNREADABLE."""
+    return from_pieces(version, some) if count == len(some) and sha256 == digest(some) else None
 
 
 def _plain(one: Any) -> dict[str, Any]:
@@ -132,6 +141,8 @@ class Versions:
         self._tail: Tail | None = None
         self._open: dict[int, dict[tuple[str, str], str]] = {}
         self._whole: dict[int, Registry] = {}
+        self._keeps_all = False
+        self._claims: dict[int, str] = {}
         self._highest = 0
 
     def newest(self) -> Registry | None:
@@ -144,6 +155,8 @@ class Versions:
 
     def all(self) -> dict[int, Registry]:
         """Every whole version by its number; then it is closed. Raises as `newest`."""
+        self.close()
+        self._keeps_all = True
         try:
             self._read()
         finally:
@@ -154,6 +167,10 @@ class Versions:
     def next_number(self) -> int:
         """The number after all that are there, whole or not."""
         return self._highest + 1
+
+    def owner(self, number: int) -> str:
+        """Who was the first to claim a number; empty where nobody has."""
+        return self._claims.get(number, "")
 
     def close(self) -> None:
         """Ends reading; the next question connects again."""
@@ -183,22 +200,26 @@ class Versions:
             if not isinstance(entry, RegistryEntry):
                 continue
             self._highest = max(self._highest, entry.version)
-            if entry.kind == VERSION:
+            if entry.kind == CLAIM:
+                self._claims.setdefault(entry.version, entry.id)
+            elif entry.kind == VERSION:
                 self._complete(entry)
             else:
                 self._open.setdefault(entry.version, {})[entry.kind, entry.id] = entry.body
 
     def _complete(self, entry: RegistryEntry) -> None:
-        some = sorted((kind, name, body) for (kind, name), body in self._open.get(entry.version, {}).items())
+        some = sorted((kind, name, body) for (kind, name), body in self._open.pop(entry.version, {}).items())
+        older = not self._keeps_all and entry.version < max(self._whole, default=0)
+        if older or entry.version in self._whole:
+            return
         try:
             told = json.loads(entry.body)
-            whole = told["count"] == len(some) and told["sha256"] == digest(some)
-            if whole:
-                self._whole[entry.version] = from_pieces(entry.version, some)
-        except (KeyError, TypeError, ValueError):
-            whole = False  # of a newer program; the last one that this program can read stays in force
-        if whole:
-            self._open.pop(entry.version, None)
+            whole = _whole(entry.version, some, told["count"], told["sha256"])
+        except UNREADABLE:
+            return  # of a newer program; the last one that this program can read stays in force
+        if whole is not None:
+            # Of old ones, only their numbers matter to who follows: a process that runs for years must not hold them all.
+            self._whole = {**(self._whole if self._keeps_all else {}), entry.version: whole}
 
 
 class Follower:
@@ -279,10 +300,9 @@ def read_copy(path: Path) -> Registry | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         some = [(kind, name, body) for kind, name, body in kept["pieces"]]
-        registry = from_pieces(kept["version"], some)
-    except (OSError, ValueError, KeyError, TypeError):
+        return _whole(int(kept["version"]), sorted(some), len(some), kept["sha256"])
+    except (OSError, *UNREADABLE):
         return None
-    return registry if registry.sha256 == kept["sha256"] else None
 
 
 # ---- what differs
@@ -325,12 +345,16 @@ def differences(old: Registry | None, new: Registry) -> list[Difference]:
 
 
 def write(settings: Settings, registry: Registry, number: int, note: str = "") -> Registry:
-    """Writes it as version `number`, its pieces first; returns it as it is read. Raises Unavailable: then the version does not count."""
+    """Writes it as version `number`, or as the next that no other import has claimed, its pieces first; returns it as it is read.
+
+    Raises Unavailable: then the version does not count.
+    """
     publisher = Publisher(settings.kafka.bootstrap, [TOPIC], client_id="gridhub-registry")
     wire = Wire.load()
     some = pieces(registry)
     body = {"count": len(some), "sha256": digest(some), "imported_at": time.time_ns() // 1_000_000, "note": note}
     try:
+        number = _claimed(settings, publisher, wire, number)
         _publish(
             publisher, wire, [RegistryEntry(version=number, kind=kind, id=name, body=text) for kind, name, text in some]
         )
@@ -338,6 +362,18 @@ def write(settings: Settings, registry: Registry, number: int, note: str = "") -
     finally:
         publisher.close(0.0)
     return replace(registry, version=number, sha256=digest(some))
+
+
+def _claimed(settings: Settings, publisher: Publisher, wire: Wire, number: int) -> int:
+    """A number that is this import's alone: the order of the topic decides between two. Raises as `write`."""
+    mine = secrets.token_hex(8)
+    versions = Versions(settings, "gridhub-registry")
+    while True:
+        _publish(publisher, wire, [RegistryEntry(version=number, kind=CLAIM, id=mine, body="")])
+        versions.all()
+        if versions.owner(number) == mine:
+            return number
+        number = versions.next_number
 
 
 def _publish(publisher: Publisher, wire: Wire, entries: Sequence[RegistryEntry]) -> None:

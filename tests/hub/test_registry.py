@@ -1,7 +1,7 @@
 """A registry as pieces, on disk, compared; and which versions on the topic count."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from hub.registry import (
     from_pieces,
     pieces,
     read_copy,
+    write,
     write_copy,
 )
 from hub.registry_check import load
@@ -109,7 +110,17 @@ def test_a_copy_is_whole_or_none(tmp_path: Path) -> None:
     write_copy(path, kept)
     assert read_copy(path) == kept
     text = path.read_text(encoding="utf-8")
-    for damaged in (text[:-2], text.replace("wang", "wong", 1), "[]", ""):
+    content = json.loads(text)
+    odd = [
+        {key: value for key, value in content.items() if key != "sha256"},
+        *(
+            content | {"pieces": some}
+            for some in (None, [1], [["device", "d", "{}"]], [["device", "d", '{"units":[]}']])
+        ),
+        content | {"version": None},
+        content | {"version": "7.5"},
+    ]
+    for damaged in (text[:-2], text.replace("wang", "wong", 1), "[]", "", "[" * 100_000, *map(json.dumps, odd)):
         path.write_text(damaged, encoding="utf-8")
         assert read_copy(path) is None
 
@@ -200,3 +211,72 @@ def test_a_piece_that_this_program_does_not_know_keeps_its_version_out(topic: To
     newest = versions.newest()
     assert newest is not None
     assert newest.version == 1
+
+
+def test_of_a_number_that_two_have_written_the_first_stands(topic: Topic, versions: Versions) -> None:
+    """Who has adopted it would not see the other, and a journal could not say which it was."""
+    topic.writes(1, FULL)
+    topic.writes(1, replace(FULL, people=(LI,)))
+    newest = versions.newest()
+    assert newest is not None
+    assert pieces(newest) == pieces(FULL)
+    assert pieces(versions.all()[1]) == pieces(FULL)
+
+
+def test_pieces_that_are_no_registry_do_not_end_who_follows(topic: Topic, versions: Versions) -> None:
+    topic.writes(1, FULL)
+    device = {
+        **json.loads(next(body for kind, _, body in pieces(FULL) if kind == "device")),
+        "units": {"a": ["mg/m3", "x"]},
+    }
+    for number, body in enumerate(("[]", "7", '{"units":[]}', json.dumps(device), "[" * 100_000), 2):
+        some = [("device", "d", body)]
+        topic.puts(RegistryEntry(version=number, kind="device", id="d", body=body))
+        told = {"count": 1, "sha256": digest(some), "imported_at": 0, "note": ""}
+        topic.puts(RegistryEntry(version=number, kind=VERSION, id="", body=json.dumps(told)))
+    newest = versions.newest()
+    assert newest is not None
+    assert newest.version == 1
+
+
+def test_who_follows_holds_one_version(topic: Topic, versions: Versions) -> None:
+    for number in range(1, 6):
+        topic.writes(number, FULL)
+        versions.newest()
+    assert list(versions._whole) == [5]
+    assert sorted(versions.all()) == [1, 2, 3, 4, 5]
+
+
+class Writing:
+    """Stands for a publisher: what is written lies on the topic, right behind what `rival` wrote before the first of it."""
+
+    def __init__(self, topic: Topic, rival: Callable[[], None]) -> None:
+        self._topic, self._rival = topic, rival
+
+    def publish(self, _topic: str, _key: str, value: bytes, _headers: object, done: Callable[[None], None]) -> None:
+        self._rival()
+        self._topic.records.append(value)
+        done(None)
+
+    def close(self, _within_s: float) -> None:
+        pass
+
+
+def test_of_two_imports_at_once_each_has_a_number_of_its_own(topic: Topic, versions: Versions) -> None:
+    """Both have seen that the next is 2."""
+    topic.writes(1, FULL)
+    other = replace(FULL, people=(LI,))
+    begun: list[str] = []
+
+    def rival() -> None:
+        if not begun:
+            begun.append("")
+            assert write(Settings(), other, 2).version == 2
+
+    with mock.patch("hub.registry.Publisher", side_effect=lambda *_, **__: Writing(topic, rival)):
+        assert write(Settings(), FULL, 2).version == 3
+    assert {number: pieces(whole) for number, whole in versions.all().items()} == {
+        1: pieces(FULL),
+        2: pieces(other),
+        3: pieces(FULL),
+    }

@@ -74,7 +74,7 @@ from tests.hub.test_registry import FULL
 publish, calls = registry._publish, []
 
 def dies(*arguments):
-    if calls:
+    if len(calls) == 2:  # its number and its pieces are there
         os.kill(os.getpid(), signal.SIGKILL)
     calls.append(1)
     publish(*arguments)
