@@ -15,7 +15,8 @@ from hub import classes
 from hub.core.errors import Misconfigured
 from hub.core.grid import METRES_PER_DEGREE, flat
 from hub.core.registry import Area, Registry, Role
-from hub.registry_files import DEVICES, MAP, ROSTER, RULES, VENDORS, Files, Findings, key_of, read
+from hub.lang import Text
+from hub.registry_files import DEVICES, MAP, MOST_LAT, MOST_LON, ROSTER, RULES, VENDORS, Files, Findings, key_of, read
 
 # Two areas may share so much, which is the noise of drawn borders: about the page of a newspaper.
 OVERLAP_M2 = 1.0
@@ -227,6 +228,8 @@ class _Check:
                 geometry = shape(json.loads(area.geometry))
                 right = geometry.is_valid and not geometry.is_empty
                 why = shapely.is_valid_reason(geometry) if not right else ""
+                if right and not shapely.box(-MOST_LON, -MOST_LAT, MOST_LON, MOST_LAT).covers(geometry):
+                    right, why = False, str(Text("not degrees, longitude first", "坐标不是“经度在前”的度数"))
             except (ShapelyError, ValueError, TypeError, IndexError, AttributeError) as error:
                 right, why = False, str(error)
             if right:

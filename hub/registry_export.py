@@ -14,6 +14,7 @@ import tomlkit
 from hub.core.registry import Registry, Vendor
 from hub.core.rules import Rule
 from hub.registry_files import BEIJING, COLUMNS, DEVICES, MAP, MAY_FOLLOW, ROSTER, ROSTER_COLUMNS, RULES, VENDORS
+from hub.rulebook import rules_of
 from hub.settings import RuleSettings
 
 
@@ -95,7 +96,18 @@ def _vendor(vendor: Vendor) -> dict[str, Any]:
 
 def _rule(rule: Rule) -> dict[str, Any]:
     """As the settings name it; what stands at its default is left out."""
-    told = {
+    least = {"kind": rule.kind, "class": rule.class_code}
+    (usual,) = rules_of([RuleSettings.model_validate({**least, "period": rule.period_s})])
+    default = {**_keys(usual), "period": RuleSettings.model_validate(least).period}
+    return {
+        key: value
+        for key, value in _keys(rule).items()
+        if value is not None and (key in least or value != default[key])
+    }
+
+
+def _keys(rule: Rule) -> dict[str, Any]:
+    return {
         "kind": rule.kind,
         "class": rule.class_code,
         "class_standard": rule.class_standard,
@@ -108,11 +120,4 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "clear_after": rule.clear_after,
         "quiet": rule.quiet_s,
         "urgency": rule.urgency,
-    }
-    usual = RuleSettings.model_validate({"kind": rule.kind, "class": rule.class_code}).model_dump(by_alias=True)
-    watching = {"period", "wait", "covered", "realtime"} if not rule.factor else set()
-    return {
-        key: value
-        for key, value in told.items()
-        if value is not None and key not in watching and (key in ("kind", "class") or usual.get(key) != value)
     }

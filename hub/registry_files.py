@@ -20,7 +20,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,8 @@ TOWN_DIGITS, VILLAGE_DIGITS, CELL_DIGITS = 9, 12, 15
 # What MinInterval may be (HJ 212-2017, table of the fields of CP): divisors of the hour from 1 to 30 minutes.
 MINUTE_PERIODS_S = tuple(60 * minutes for minutes in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30))
 BEIJING = timezone(timedelta(hours=8))
+MOST_LON, MOST_LAT = 180, 90
+MOST_PER_S = 1_000_000
 # A long id that Excel has made a number of: its last digits are gone.
 SPOILT = re.compile(r"\d(\.\d+)?[eE]\+\d+")
 
@@ -232,7 +234,9 @@ class _Files:
             found = re.search(r"line (\d+)", str(error))
             line = int(found[1]) if found else 0
             self._findings.error(name, line, f"is not TOML: {error}", f"不是 TOML：{error}")
-            return {}, text
+        except RecursionError:
+            self._findings.error(name, 0, "is nested too deep", "嵌套过深")
+        return {}, text
 
     def _vendors(self) -> tuple[Vendor, ...] | None:
         if (read := self._toml(VENDORS)) is None:
@@ -240,7 +244,12 @@ class _Files:
         content, text = read
         vendors = []
         lines = _lines_of(text, r"^\s*\[\[\s*vendors\s*\]\]")
-        for index, table in enumerate(content.get("vendors", ())):
+        tables = content.get("vendors", [])
+        if not _tables(tables):
+            line = next(iter(_lines_of(text, r"^\s*(\[\s*vendors\s*\]|vendors\s*=)")), 0)
+            self._findings.error(VENDORS, line, "each vendor begins with [[vendors]]", "每个厂商以 [[vendors]] 开头")
+            tables = []
+        for index, table in enumerate(tables):
             line = lines[index] if index < len(lines) else 0
             try:
                 vendor = _vendor(table)
@@ -290,6 +299,9 @@ class _Files:
         except json.JSONDecodeError as error:
             self._findings.error(MAP, error.lineno, f"is not JSON: {error.msg}", f"不是 JSON：{error.msg}")
             return found
+        except RecursionError:
+            self._findings.error(MAP, 0, "is nested too deep", "嵌套过深")
+            return found
         except (KeyError, TypeError):
             features = None
         if not isinstance(features, list):
@@ -327,6 +339,10 @@ def key_of(kind: str, one: Any) -> str:
 
 def _lines_of(text: str, pattern: str) -> list[int]:
     return [number for number, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)]
+
+
+def _tables(some: object) -> bool:
+    return isinstance(some, list) and all(isinstance(one, dict) for one in some)
 
 
 def _unspoilt(cell: str) -> str:
@@ -410,6 +426,8 @@ def _site(own: Mapping[str, Any], geometry: Any) -> Site:
         lon, lat = map(float, geometry["coordinates"][:2])
     except (AssertionError, KeyError, TypeError, ValueError):
         raise Wrong(f"{own.get('id')}: is no Point", f"{own.get('id')}：不是 Point") from None
+    if not (abs(lon) <= MOST_LON and abs(lat) <= MOST_LAT):
+        raise Wrong(f"{own.get('id')}: not degrees, longitude first", f"{own.get('id')}：坐标不是“经度在前”的度数")
     return Site(
         id=_said(own, "id"), name=_said(own, "name"), kind=own["kind"], town=_said(own, "town"), lon=lon, lat=lat
     )
@@ -460,11 +478,14 @@ def _vendor(table: Mapping[str, Any]) -> Vendor:
     except (ValueError, OSError, KeyError):
         raise Wrong(f"{name}: {zone!r} is not a time zone", f"{name}：{zone!r} 不是时区") from None
     per_s = table.get("per_s", 50)
-    if isinstance(per_s, bool) or not isinstance(per_s, int | float) or not 0 < per_s < float("inf"):
+    if isinstance(per_s, bool) or not isinstance(per_s, int | float) or not 0 < per_s <= MOST_PER_S:
         raise Wrong(f"{name}: per_s is not a number above zero", f"{name}：per_s 必须是大于零的数")
     for flag in ("trial", "gcj02_inverse"):
         if not isinstance(table.get(flag, False), bool):
             raise Wrong(f"{name}: {flag} is neither true nor false", f"{name}：{flag} 必须是 true 或 false")
+    keys = table.get("keys", [])
+    if not _tables(keys):
+        raise Wrong(f"{name}: each key begins with [[vendors.keys]]", f"{name}：每个密钥以 [[vendors.keys]] 开头")
     return Vendor(
         id=name,
         name=str(table.get("name", name)),
@@ -474,7 +495,7 @@ def _vendor(table: Mapping[str, Any]) -> Vendor:
         trial=table.get("trial", False),
         gcj02_inverse=table.get("gcj02_inverse", False),
         per_s=float(per_s),
-        keys=tuple(_key(name, key) for key in table.get("keys", ())),
+        keys=tuple(_key(name, key) for key in keys),
     )
 
 
@@ -516,7 +537,8 @@ def _person(cell: Mapping[str, str]) -> Person:
         role=Role(cell["role"]),
         area=cell["area"],
         begins=None if begins is None else int(begins.timestamp() * 1000),
-        ends=None if ends is None else int((ends + timedelta(days=1)).timestamp() * 1000),
+        # 9999-12-31 is how many programs write "open", and no day follows it.
+        ends=None if ends is None or ends.date() == date.max else int((ends + timedelta(days=1)).timestamp() * 1000),
     )
 
 

@@ -39,7 +39,7 @@ RULES = rules_of(
     for table in (
         {"kind": "air.pm10.over_limit", "class": "08004", "factor": "a34002", "limit": 150, "period": 600, "wait": 30},
         {"kind": "camera.smoke", "class": "06020", "urgency": "urgent", "quiet": 60},
-        {"kind": "patrol.illegal_building", "class": "06001"},
+        {"kind": "patrol.illegal_building", "class": "06001", "period": 60, "covered": 0.5},
     )
 )
 FULL = replace(

@@ -49,6 +49,40 @@ def in_map(name: str, **changes: Any) -> Change:
     return change
 
 
+def whole(name: str, text: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return change
+
+
+def turned(becomes: Callable[[float, float], list[float]]) -> Change:
+    """Every polygon of the map with other coordinates."""
+
+    def change(folder: Path) -> None:
+        path = folder / "map.geojson"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for geometry in (one["geometry"] for one in content["features"] if one["geometry"]):
+            geometry["coordinates"] = [[becomes(*point) for point in ring] for ring in geometry["coordinates"]]
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
+def site(lon: float, lat: float) -> Change:
+    """One more site on the map."""
+
+    def change(folder: Path) -> None:
+        path = folder / "map.geojson"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        own = {"level": "site", "id": "S1", "name": "firm", "kind": "enterprise", "town": "330100001"}
+        point = {"type": "Point", "coordinates": [lon, lat]}
+        content["features"].append({"type": "Feature", "properties": own, "geometry": point})
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
 def box(west: float, south: float, east: float, north: float) -> dict[str, Any]:
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     return {"type": "Polygon", "coordinates": [ring]}
@@ -143,6 +177,25 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
         (in_file("vendors.toml", "abab", "xyz"), r"vendors.toml:1: maker: a key needs an id and the SHA-256"),
         (in_file("vendors.toml", "[[vendors]]", "[[vendors"), r"vendors.toml:1: is not TOML"),
         (
+            in_file("vendors.toml", "[[vendors]]", "[vendors]"),
+            r"vendors.toml:1: each vendor begins with \[\[vendors\]\]",
+        ),
+        (whole("vendors.toml", "\nvendors = 3\n"), r"vendors.toml:2: each vendor begins with"),
+        (in_file("vendors.toml", "[[vendors.keys]]", "[vendors.keys]"), r"vendors.toml:1: maker: each key begins with"),
+        (in_file("vendors.toml", "per_s = 12.5", f"per_s = 1{'0' * 400}"), r"vendors.toml:1: maker: per_s is not"),
+        (whole("rules.toml", "rules = " + "[" * 9000), r"rules.toml: is nested too deep"),
+        (whole("map.geojson", '{"features":' + "[" * 100_000), r"map.geojson: is nested too deep"),
+        (
+            turned(lambda lon, lat: [lat, lon]),
+            r"map.geojson:\d+: 330100001: the polygon is not right: not degrees, longitude",
+        ),
+        (
+            turned(lambda lon, lat: [lon * 1e5, lat * 1e5]),
+            r"map.geojson:\d+: 330100001: the polygon is not right: not degrees",
+        ),
+        (site(113.905, float("nan")), r"map.geojson:\d+: S1: not degrees, longitude first"),
+        (site(34.705, 113.905), r"map.geojson:\d+: S1: not degrees, longitude first"),
+        (
             in_file("rules.toml", '"06020"', '"06099"'),
             r"rules.toml:\d+: camera.smoke: GB/T 47678.5-2026 has no class 06099",
         ),
@@ -181,3 +234,8 @@ def test_what_is_only_odd_is_told_and_taken(folder: Path) -> None:
 
 def test_the_shipped_registry_has_no_mistake() -> None:
     assert check(shipped("deploy/town"))[1].errors == []
+
+
+def test_a_duty_until_the_last_day_there_is_has_no_end(folder: Path) -> None:
+    in_file("roster.csv", "2026-12-31", "9999-12-31")(folder)
+    assert [person.ends for person in load(folder).people] == [None, None, None]
