@@ -536,8 +536,8 @@ def _person(cell: Mapping[str, str]) -> Person:
         name=cell["name"],
         role=Role(cell["role"]),
         area=cell["area"],
-        begins=None if begins is None else int(begins.timestamp() * 1000),
-        # 9999-12-31 is how many programs write "open", and no day follows it.
+        # 0001-01-01 and 9999-12-31 are how many programs write "open": no day comes before the one or after the other.
+        begins=None if begins is None or begins.date() == date.min else int(begins.timestamp() * 1000),
         ends=None if ends is None or ends.date() == date.max else int((ends + timedelta(days=1)).timestamp() * 1000),
     )
 

@@ -236,6 +236,6 @@ def test_the_shipped_registry_has_no_mistake() -> None:
     assert check(shipped("deploy/town"))[1].errors == []
 
 
-def test_a_duty_until_the_last_day_there_is_has_no_end(folder: Path) -> None:
-    in_file("roster.csv", "2026-12-31", "9999-12-31")(folder)
-    assert [person.ends for person in load(folder).people] == [None, None, None]
+def test_a_duty_from_the_first_day_there_is_until_the_last_is_open(folder: Path) -> None:
+    in_file("roster.csv", "2026-01-01,2026-12-31", "0001-01-01,9999-12-31")(folder)
+    assert [(person.begins, person.ends) for person in load(folder).people] == [(None, None)] * 3
