@@ -133,7 +133,7 @@ def _end_senders(sources: Sources, senders: Sequence[Child], how: Manner) -> Pic
     sources.look()
     last, rest = sources.last()
     for happening in rest if how is Manner.LINES else ():
-        print(line(happening))
+        print(line(happening), flush=True)  # before what is said on the other stream
     return last
 
 

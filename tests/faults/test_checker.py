@@ -21,7 +21,7 @@ import fastavro
 import pytest
 from kafka.partitioner.default import murmur2
 
-from tests.faults import checker, ticket_checker
+from tests.faults import checker, duties, ticket_checker
 from tests.faults.checker import Balance, Contract, Finding, Log, Run, Stored, Topics, Wrong
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -365,7 +365,11 @@ def test_partitions_are_kafkas() -> None:
 
 @pytest.mark.parametrize(
     ("witness", "allowed"),
-    [(checker, {"fastavro", "kafka"}), (ticket_checker, {"fastavro", "kafka", "tests.faults.checker"})],
+    [
+        (checker, {"fastavro", "kafka"}),
+        (duties, set()),
+        (ticket_checker, {"fastavro", "kafka", "tests.faults.checker", "tests.faults.duties"}),
+    ],
 )
 def test_it_shares_no_code_with_what_it_checks(witness: ModuleType, allowed: set[str]) -> None:
     tree = ast.parse(Path(witness.__file__ or "").read_text(encoding="utf-8"))
