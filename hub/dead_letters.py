@@ -19,7 +19,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hub import topics
-from hub.connector import DEAD_LETTERS, KEPT, Fate, Log, Outbox
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import Alert, DeadLetter, HandedOver, LetterMark, Reading
 from hub.core.registry import Device, Registry
@@ -27,6 +26,7 @@ from hub.evidence import Evidence
 from hub.explain import LETTER_MARKS
 from hub.kafka_log import Arrived, Publisher, Tail
 from hub.lang import Text, harmless
+from hub.outbox import DEAD_LETTERS, KEPT, Fate, Log, Outbox
 from hub.partition import CARRIES, FEED
 from hub.reasons import BEIJING
 from hub.registry import Versions

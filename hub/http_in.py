@@ -32,12 +32,12 @@ from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, PositiveFloat, PositiveInt, model_validator
 
-from hub.connector import KEPT, Fate, Outbox
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter
 from hub.core.registry import Registry, Vendor, VendorKey
 from hub.evidence import Evidence
 from hub.lang import Text
+from hub.outbox import KEPT, Fate, Outbox
 from hub.running import allow_open_files
 from hub.settings import Listen
 from hub.telemetry import FeedTelemetry

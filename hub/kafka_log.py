@@ -25,7 +25,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
-from hub.core.errors import HubError, Misconfigured, Reason, Rejected, Unavailable
+from hub.core.errors import Full, HubError, Misconfigured, Reason, Rejected, Unavailable
 from hub.lang import Text
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -57,8 +57,12 @@ class Publisher:
         max_bytes: int = MAX_BYTES,
         delivery_timeout_s: float = 30.0,
         wait_s: float = 30.0,
+        patient: bool = False,
     ) -> None:
-        """Connects, blocking up to about `wait_s`. Raises Unavailable (no broker answers) or Misconfigured (a topic is missing)."""
+        """Connects, blocking up to about `wait_s`. Raises Unavailable (no broker answers) or Misconfigured (a topic is missing).
+
+        patient: where no broker answers it does not raise, but goes on trying, and takes nothing until one does.
+        """
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
         self._client_id = client_id
@@ -70,7 +74,14 @@ class Publisher:
         self._numbers = itertools.count()
         self._heard = time.monotonic()
         self._closed = False
-        self._producer: Any = self._connect(wait_s)
+        self._untaken = ""
+        self._producer: Any = None
+        try:
+            self._producer = self._connect(wait_s)
+        except Unavailable:
+            if not patient:
+                raise
+            self._look_for_another(None)
 
     def publish(
         self,
@@ -88,11 +99,14 @@ class Publisher:
         finds it too large. Raises, and then `done` is never called: Unavailable (no broker, or `max_bytes` wait already: `Full`),
         Rejected with reason `too_large` (over 1 MiB).
         """
+        encoded_key = key.encode()
+        size = len(encoded_key) + len(value) + sum(len(name) + len(text) for name, text in headers)
+        if size > MAX_RECORD_BYTES:
+            raise Rejected(Reason.TOO_LARGE, f"{size} bytes")  # whether a broker is there or not
         producer = self._producer
         if producer is None:
-            raise Unavailable(f"no broker answers at {self._bootstrap}")
-        encoded_key = key.encode()
-        size = RECORD_COST_BYTES + len(encoded_key) + len(value) + sum(len(name) + len(text) for name, text in headers)
+            raise Unavailable(self._untaken or f"no broker answers at {self._bootstrap}")
+        size += RECORD_COST_BYTES
         with self._changed:
             if self._waiting_bytes + size > self._max_bytes:
                 raise Full(f"{self._waiting_bytes} bytes wait for Kafka already")
@@ -141,6 +155,8 @@ class Publisher:
 
     def trouble(self, max_age_s: float = 5.0) -> str:
         """Why Kafka must be called away, in a sentence for people; empty when it is there."""
+        if self._producer is None and self._untaken:
+            return self._untaken
         if self._producer is None:
             return str(Text(f"no broker answers at {self._bootstrap}", f"{self._bootstrap} 无 Kafka 响应"))
         if (oldest := self.oldest_s) > max_age_s:
@@ -177,15 +193,22 @@ class Publisher:
             if self._closed or self._producer is not producer:
                 return
             self._producer = None
+        self._look_for_another(producer)
+
+    def _look_for_another(self, producer: Any) -> None:
         threading.Thread(target=self._replace, args=(producer,), name="kafka replace", daemon=True).start()
 
     def _replace(self, producer: Any) -> None:
-        discard(producer)
+        if producer is not None:
+            discard(producer)
         while not self._closed:
             try:
                 successor = self._connect(REPLACE_WAIT_S)
-            except HubError:
-                continue  # /ready says so meanwhile; each try waits for itself
+            except HubError as error:
+                # /ready says so meanwhile; each try waits for itself.
+                self._untaken = str(error) if isinstance(error, Misconfigured) else ""
+                continue
+            self._untaken = ""
             with self._changed:
                 if not self._closed:
                     self._producer = successor
@@ -383,10 +406,6 @@ def _missing(topic: str, bootstrap: str) -> Text:
 def home(town: str, count: int) -> int:
     """The partition of a town's records, of so many: the Java client's default, part of the contract."""
     return (int(murmur2(town.encode())) & 0x7FFFFFFF) % count
-
-
-class Full(Unavailable):
-    """Too much waits for Kafka already."""
 
 
 def _failure(error: Exception) -> HubError:

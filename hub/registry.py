@@ -18,11 +18,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from hub.core.errors import HubError, Misconfigured, Rejected, Unavailable
+from hub.core.errors import Full, HubError, Misconfigured, Rejected, Unavailable
 from hub.core.events import RegistryEntry
 from hub.core.registry import Area, Device, Grid, Person, Registry, Role, SentUnit, Site, Vendor, VendorKey
 from hub.core.rules import Rule, Rules
-from hub.kafka_log import Full, Publisher, Tail
+from hub.kafka_log import Publisher, Tail
 from hub.lang import Text
 from hub.registry_files import key_of
 from hub.settings import Settings

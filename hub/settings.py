@@ -107,6 +107,13 @@ class EvidenceSettings(BaseModel, frozen=True, extra="forbid"):
     dir: Path | None = None
 
 
+class SpoolSettings(BaseModel, frozen=True, extra="forbid"):
+    """Where connectors keep what Kafka does not take, one file each; `dir` empty: `spool` in the data folder. `max_bytes`: of each, about."""
+
+    dir: Path | None = None
+    max_bytes: PositiveInt = 1024**3
+
+
 class PageSettings(BaseModel, frozen=True, extra="forbid"):
     """Where the page is served. `tiles`: a tile server's address with {z}, {x}, {y}, empty for none; `tiles_datum`: the datum its tiles are in."""
 
@@ -182,11 +189,17 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     schemas: SchemasSettings = SchemasSettings()
     registry: RegistrySettings = RegistrySettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    spool: SpoolSettings = SpoolSettings()
     page: PageSettings = PageSettings()
     router: RouterSettings = RouterSettings()
     rules: RuleTables | None = None
     connectors: dict[str, dict[str, Any]] = {}
     source: str = "defaults"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where connectors keep what Kafka does not take."""
+        return self.spool.dir or self.data / "spool"
 
     @property
     def evidence_dir(self) -> Path:

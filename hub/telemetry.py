@@ -82,11 +82,38 @@ class FeedTelemetry(Telemetry):
     def dead_lettered(self, reason: Reason, device: str) -> None:
         """First fate: it lies in the dead letters."""
 
+    def spooled(self, letter: Reason | None, device: str) -> None:
+        """First fate: it is on the local disk, until Kafka takes it. `letter`: why it will lie in the dead letters, None for a record."""
+
     def empty(self) -> None:
         """First fate: nothing in it to keep."""
 
     def refused(self, reason: Reason, device: str) -> None:
         """First fate: not kept, so its sender was not told yes."""
+
+    def spooling(self, messages: int) -> None:
+        """The spool is no longer empty, or was not at the start: it has so many."""
+
+    def spool_holds(self, messages: int, size: int) -> None:
+        """What the spool has now, and the bytes that takes."""
+
+    def unspooled(self) -> None:
+        """One of the spool's is on Kafka."""
+
+    def spool_drained(self) -> None:
+        """Kafka has all that the spool had."""
+
+    def spool_full(self, messages: int) -> None:
+        """What comes now is refused."""
+
+    def spool_fails(self, why: str) -> None:
+        """The disk does not take, or not give, what the spool has."""
+
+    def spool_damaged(self, path: str, rescued: int) -> None:
+        """The spool could not be read and was set aside as this file, for people; so many messages of it could be taken over."""
+
+    def spool_set_aside(self, number: int, why: str) -> None:
+        """One of the spool's can be published by no means: it stays there, and is tried again at the next start."""
 
     def answered(self, answer: str) -> None:
         """An answer went out to the sender (`9014`, `200`)."""
@@ -213,7 +240,10 @@ class FeedRecorder(FeedTelemetry):
             "gridhub_oversize_messages_total", "Messages longer than their standard allows, read all the same."
         )
         http_refused = counter("gridhub_http_refused_total", "Requests over HTTP that were no messages.", "status")
-        connections = Gauge("gridhub_connections", "Connections open now.", ("feed",), registry=self.registry)
+        drained = counter("gridhub_spool_drained_total", "Messages that went from the spool to Kafka.")
+
+        def gauge(name: str, documentation: str) -> Gauge:
+            return Gauge(name, documentation, ("feed",), registry=self.registry).labels(feed)
 
         # Children are made ahead: a series that appears with its first event hides that event from rate().
         self._received = received.labels(feed)
@@ -226,13 +256,16 @@ class FeedRecorder(FeedTelemetry):
         self._turned_away = turned_away.labels(feed)
         self._noise = noise.labels(feed)
         self._oversize = oversize.labels(feed)
-        self._connections = connections.labels(feed)
+        self._connections = gauge("gridhub_connections", "Connections open now.")
+        self._spool_messages = gauge("gridhub_spool_messages", "Messages in the spool, which Kafka has not taken yet.")
+        self._spool_bytes = gauge("gridhub_spool_bytes", "Bytes that the spool takes on the disk.")
+        self._drained = drained.labels(feed)
         self._http_refused = {
             status: http_refused.labels(feed, status) for status in NO_MESSAGE if status in self._answers
         }
         self._http_requests_refused = http_refused
         self._letter_lines, self._turned_away_lines, self._defect_lines = Ration(), Ration(), Ration()
-        self._http_refused_lines = Ration()
+        self._http_refused_lines, self._spool_lines, self._disk_lines = Ration(), Ration(), Ration()
 
     def starting(self) -> None:
         self._log.info("starting", version=__version__)
@@ -270,9 +303,12 @@ class FeedRecorder(FeedTelemetry):
 
     def dead_lettered(self, reason: Reason, device: str) -> None:
         self._fates["dead-lettered"].inc()
-        self._letters[reason].inc()
-        if (also := self._letter_lines.take()) is not None:
-            self._log.warning("dead letter", reason=reason.value, device=device, **also)
+        self._letter(reason, device)
+
+    def spooled(self, letter: Reason | None, device: str) -> None:
+        self._fates["spooled"].inc()
+        if letter:
+            self._letter(letter, device)
 
     def empty(self) -> None:
         self._fates["empty"].inc()
@@ -282,6 +318,36 @@ class FeedRecorder(FeedTelemetry):
         self._refused[reason].inc()
         # Not a warning: while Kafka is away, which is told once, every message would bring one.
         self._log.debug("refused", reason=reason.value, device=device)
+
+    def spooling(self, messages: int) -> None:
+        if (also := self._spool_lines.take()) is not None:
+            self._log.warning("spooling", messages=messages, **also)
+
+    def spool_holds(self, messages: int, size: int) -> None:
+        self._spool_messages.set(messages)
+        self._spool_bytes.set(size)
+
+    def unspooled(self) -> None:
+        self._drained.inc()
+
+    def spool_drained(self) -> None:
+        if (also := self._spool_lines.take()) is not None:
+            self._log.info("spool drained", **also)
+
+    def spool_full(self, messages: int) -> None:
+        if (also := self._disk_lines.take()) is not None:
+            self._log.error("spool full", messages=messages, **also)
+
+    def spool_fails(self, why: str) -> None:
+        if (also := self._disk_lines.take()) is not None:
+            self._log.error("spool cannot be used", why=why, **also)
+
+    def spool_damaged(self, path: str, rescued: int) -> None:
+        self._log.error("spool damaged", set_aside=path, rescued=rescued)
+
+    def spool_set_aside(self, number: int, why: str) -> None:
+        if (also := self._disk_lines.take()) is not None:
+            self._log.error("spooled message set aside", number=number, why=why, **also)
 
     def answered(self, answer: str) -> None:
         if answer not in self._answers:
@@ -306,6 +372,11 @@ class FeedRecorder(FeedTelemetry):
 
     def oversize(self) -> None:
         self._oversize.inc()
+
+    def _letter(self, reason: Reason, device: str) -> None:
+        self._letters[reason].inc()
+        if (also := self._letter_lines.take()) is not None:
+            self._log.warning("dead letter", reason=reason.value, device=device, **also)
 
     def http_refused(self, status: int, peer: str, why: str) -> None:
         label = str(status)

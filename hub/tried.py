@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub import classes
-from hub.connector import Fate, Outbox
 from hub.core.errors import Misconfigured
 from hub.core.events import Alert, DeadLetter, Decision, Outcome, Reading, Ticket
 from hub.core.in_force import InForce
@@ -21,6 +20,7 @@ from hub.core.town import Input, Town, decide
 from hub.dead_letters import way_of
 from hub.explain import OUTCOMES, ROLES
 from hub.lang import Text
+from hub.outbox import Fate, Outbox
 from hub.reasons import MARKS, SIGNALS
 from hub.rulebook import own_rules
 from hub.settings import EvidenceSettings, Settings

@@ -12,10 +12,10 @@ from typing import Any
 from kafka.protocol.api_header import RequestHeader, ResponseClassRegistry
 from kafka.protocol.api_message import ApiMessage
 
-from hub.connector import LIFE_SIGNS
 from hub.core.errors import AbortReason, Reason
 from hub.core.events import Decision
 from hub.core.registry import Registry
+from hub.outbox import LIFE_SIGNS
 from hub.telemetry import FeedTelemetry, RouterTelemetry
 
 Done = Callable[[Exception | None], None]
@@ -66,6 +66,33 @@ class RememberingTelemetry(FeedTelemetry):
 
     def empty(self) -> None:
         self.happened.append(("empty",))
+
+    def spooled(self, letter: Reason | None, device: str) -> None:
+        self.happened.append(("spooled", letter, device))
+
+    def spooling(self, messages: int) -> None:
+        self.happened.append(("spooling", messages))
+
+    def spool_holds(self, messages: int, size: int) -> None:
+        self.happened.append(("spool_holds", messages, size))
+
+    def unspooled(self) -> None:
+        self.happened.append(("unspooled",))
+
+    def spool_drained(self) -> None:
+        self.happened.append(("spool_drained",))
+
+    def spool_full(self, messages: int) -> None:
+        self.happened.append(("spool_full", messages))
+
+    def spool_fails(self, why: str) -> None:
+        self.happened.append(("spool_fails", why))
+
+    def spool_damaged(self, path: str, rescued: int) -> None:
+        self.happened.append(("spool_damaged", path, rescued))
+
+    def spool_set_aside(self, number: int, why: str) -> None:
+        self.happened.append(("spool_set_aside", number, why))
 
     def refused(self, reason: Reason, device: str) -> None:
         self.happened.append(("refused", reason, device))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from connectors.air.hj212 import Framer
 from connectors.air.serve import FEED, Connection, Registered
 from connectors.air.settings import AirSettings
-from hub.connector import Fate, Outbox
 from hub.core.events import DeadLetter
 from hub.core.registry import Registry
+from hub.outbox import Fate, Outbox
 from hub.settings import Settings, section
 from hub.telemetry import FeedTelemetry
 

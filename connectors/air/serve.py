@@ -16,12 +16,13 @@ from connectors.air.factors import units_by_code
 from connectors.air.hj212 import Fault, Framer, Header, Message, answer
 from connectors.air.settings import AirSettings
 from connectors.air.translate import PartTimes, translate
-from hub.connector import KEPT, Fate, Outbox, run
+from hub.connector import run
 from hub.core.errors import Misconfigured, Reason
 from hub.core.events import DeadLetter, Reading
 from hub.core.registry import Device, Registry
 from hub.kafka_log import RECORD_COST_BYTES
 from hub.lang import Text
+from hub.outbox import KEPT, Fate, Outbox
 from hub.running import allow_open_files
 from hub.settings import HostPort, Settings, section
 from hub.telemetry import FeedTelemetry

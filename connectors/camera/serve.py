@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from connectors.camera.isapi import Picture, Pushed, read
 from connectors.camera.settings import CameraSettings
 from connectors.camera.translate import FEED, Alive, Cameras, translate
-from hub.connector import Fate, Outbox, run
+from hub.connector import run
 from hub.core.errors import Reason, Rejected, Unavailable
 from hub.core.events import Evidence as Kept
 from hub.core.registry import Registry
 from hub.evidence import Evidence, media_type
 from hub.http_in import ANSWERS, Push, PushSource, Route, Taken
+from hub.outbox import Fate, Outbox
 from hub.settings import HostPort, Settings, section
 
 TOPIC = "alerts.camera"

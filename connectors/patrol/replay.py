@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from connectors.patrol.serve import PatrolSource
 from connectors.patrol.settings import PatrolSettings
 from connectors.patrol.translate import FEED
-from hub.connector import Fate, Outbox
 from hub.core.events import DeadLetter
 from hub.core.registry import Registry
 from hub.evidence import Evidence
 from hub.http_in import push_again
+from hub.outbox import Fate, Outbox
 from hub.settings import Settings, section
 
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 from connectors.patrol.features import Feature, read
 from connectors.patrol.settings import PatrolSettings
 from connectors.patrol.translate import FEED, Town, translate
-from hub.connector import Fate, Outbox, run
+from hub.connector import run
 from hub.core.errors import Rejected
 from hub.core.registry import Registry
 from hub.evidence import Evidence
 from hub.http_in import ANSWERS, Problem, Push, PushSource, Route, Taken
 from hub.lang import Text
+from hub.outbox import Fate, Outbox
 from hub.settings import HostPort, Settings, section
 
 TOPIC = "alerts.patrol"

@@ -2,7 +2,7 @@
 
 HubError
 ├── Rejected       these bytes will never be right: keep them with their reason, go on
-├── Unavailable    the other side is away: the same work again, later
+├── Unavailable    the other side is away: the same work again, later (Full, SpoolFull: too much waits for it)
 ├── UnknownOutcome whether it happened only the other side knows: end, and begin anew
 └── Misconfigured  a person must act: name the key, stop before serving
 
@@ -28,9 +28,10 @@ class Reason(StrEnum):
     OUTSIDE_AREA = "outside_area"
     DATUM = "datum"
     BAD_TIME = "bad_time"
-    # Refused only, never dead-lettered: Kafka did not acknowledge in time, or too much already waits for it.
+    # Refused only, never dead-lettered: neither Kafka nor the disk has it in time; too much waits in memory; the spool is full.
     UNAVAILABLE = "unavailable"
     BUSY = "busy"
+    FULL = "full"
 
 
 class AbortReason(StrEnum):
@@ -57,6 +58,14 @@ class Rejected(HubError):
 
 class Unavailable(HubError):
     """The other side is away: the same work may succeed later."""
+
+
+class Full(Unavailable):
+    """Too much waits in memory already, for Kafka or for the disk."""
+
+
+class SpoolFull(Unavailable):
+    """The spool has as much as it may have."""
 
 
 class UnknownOutcome(HubError):

@@ -10,13 +10,13 @@ from unittest import mock
 import pytest
 
 from connectors.air.hj212 import frame
-from hub.connector import Fate, Outbox
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter, HandedOver, LetterMark, Reading
 from hub.core.registry import Device, Registry
 from hub.dead_letters import OPEN, Done, Entry, Which, drop, replay, since, standing, told, way_of, with_bytes
 from hub.evidence import Evidence
 from hub.kafka_log import Arrived
+from hub.outbox import Fate, Outbox
 from hub.settings import Settings
 from hub.wire import Wire
 from tests.doubles import FakeLog

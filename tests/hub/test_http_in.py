@@ -18,12 +18,12 @@ from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from hub import http_in
-from hub.connector import Fate, Outbox
 from hub.core.errors import Misconfigured, Reason, Unavailable
 from hub.core.events import DeadLetter, Reading
 from hub.core.registry import Registry, Vendor, VendorKey
 from hub.http_in import ANSWERS, HttpSettings, HttpSource, Problem, Push, Route, Taken, dead_letter
 from hub.lang import Text
+from hub.outbox import Fate, Outbox
 from hub.settings import HostPort
 from hub.telemetry import FeedRecorder, FeedTelemetry, log_to
 from hub.wire import Wire

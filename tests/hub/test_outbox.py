@@ -9,11 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from hub.connector import KEPT, Fate, Outbox
-from hub.core.errors import Reason, Rejected, Unavailable
+from hub.core.errors import Full, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter, LifeSign, Reading
 from hub.core.registry import Device
-from hub.kafka_log import Full
+from hub.outbox import KEPT, Fate, Outbox
 from hub.wire import Wire
 from tests.doubles import FakeLog, RememberingTelemetry, Sent
 

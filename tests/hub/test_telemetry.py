@@ -14,8 +14,8 @@ import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub import __version__
-from hub.connector import Fate
 from hub.core.errors import Misconfigured, Reason
+from hub.outbox import Fate
 from hub.telemetry import (
     FATES,
     LIBRARY_LINES,

@@ -14,10 +14,10 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
-from hub.connector import Fate, Outbox
-from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
+from hub.core.errors import Full, Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import Reading
-from hub.kafka_log import Full, Publisher, Tail
+from hub.kafka_log import Publisher, Tail
+from hub.outbox import Fate, Outbox
 from hub.wire import Wire
 from tests.brokers import Broker
 from tests.doubles import CuttableProxy, RememberingTelemetry

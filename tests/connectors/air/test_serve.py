@@ -18,9 +18,9 @@ import pytest
 from connectors.air.hj212 import frame
 from connectors.air.serve import Connection, Registered, Stations
 from connectors.air.settings import AirSettings
-from hub.connector import Outbox
 from hub.core.errors import Misconfigured
 from hub.core.registry import Device, Registry, SentUnit
+from hub.outbox import Outbox
 from hub.settings import HostPort
 from hub.telemetry import FeedRecorder, log_to
 from hub.wire import Wire
@@ -192,7 +192,7 @@ import asyncio, contextlib, os, resource, socket
 
 from connectors.air.serve import OWN_FILES, Stations
 from connectors.air.settings import AirSettings
-from hub.connector import Outbox
+from hub.outbox import Outbox
 from hub.core.registry import Registry
 from hub.settings import HostPort
 from hub.wire import Wire
@@ -208,6 +208,7 @@ async def main():
     port = (await stations.start(Outbox("air", FakeLog(), Wire.load(), telemetry, 5), telemetry, Registry))["hj212"]
     read, write = os.pipe()
     if not os.fork():
+        os.close(write)  # so that it ends with the other, whatever comes of that
         os.read(read, 1)
         knocking = []
         for _ in range(600):
@@ -219,7 +220,7 @@ async def main():
         os._exit(os.read(read, 1) != b"2")
     resource.setrlimit(resource.RLIMIT_NOFILE, (MOST + OWN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     os.write(write, b"1")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):  # what finds no room in the queue comes again after 1, 3, 7, 15 s
         while len(telemetry.named("turned_away")) < 300 and not refused:
             await asyncio.sleep(0.01)
     os.write(write, b"2")

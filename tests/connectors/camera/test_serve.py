@@ -13,10 +13,10 @@ import pytest
 from connectors.camera.serve import CameraSource
 from connectors.camera.settings import CameraSettings
 from connectors.camera.simulate import TROUBLES, senders
-from hub.connector import Outbox
 from hub.core.events import CameraAlert, DeadLetter
 from hub.core.registry import Registry, VendorKey
 from hub.evidence import Evidence
+from hub.outbox import Outbox
 from hub.settings import HostPort
 from hub.wire import Wire
 from tests.connectors.camera.layouts import JPEG, LAYOUTS, PICTURE, PLAIN, TEXT, multipart, xml

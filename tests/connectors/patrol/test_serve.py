@@ -13,11 +13,11 @@ import aiohttp
 from connectors.patrol.serve import PatrolSource
 from connectors.patrol.settings import PatrolSettings
 from connectors.patrol.simulate import senders
-from hub.connector import Fate, Outbox
 from hub.core.events import DeadLetter, PatrolAlert
 from hub.core.registry import VendorKey
 from hub.evidence import Evidence
 from hub.http_in import Push
+from hub.outbox import Fate, Outbox
 from hub.settings import HostPort
 from hub.wire import Wire
 from tests.connectors.patrol.test_features import FLAT, SHIPPED, SPOT, SQUARE, body, collection

@@ -1,0 +1,596 @@
+"""The spool: what was accepted while Kafka did not take it, on the local disk, until Kafka has it.
+
+`Store` is the file: SQLite in WAL mode with synchronous=FULL, so that what a commit has confirmed is there after a kill at any moment and after
+power loss, as far as the disk keeps what fsync has confirmed (https://sqlite.org/wal.html, https://sqlite.org/pragma.html#pragma_synchronous).
+`Spool` is the queue: one fsync serves all that has come meanwhile, and each lane (a device) goes to Kafka in its order, several at a time.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from hub.core.errors import Full, Misconfigured, Rejected, SpoolFull, Unavailable
+from hub.lang import Text
+from hub.telemetry import FeedTelemetry
+
+FORMAT = 1
+ENTRY_COST_BYTES = 256
+"""What an entry takes on the disk beside its bytes."""
+MOST_UNWRITTEN_BYTES = 32 * 1024 * 1024
+"""What may wait in memory for a disk that does not keep up."""
+MOST_FLYING, MOST_FLYING_BYTES = 1000, 4 * 1024 * 1024
+"""What of the spool may be under way to Kafka: a small part of what may wait there, the rest is for what comes live."""
+MOST_AT_A_TIME = 100
+PAGES_AT_A_TIME = 2500
+PAUSE_S = (0.5, 10.0)
+"""After a failure a lane waits so long, and twice as long after each further one, up to the second."""
+LOCK_WITHIN_S = 5.0
+CLOSE_WITHIN_S = 2.0
+
+COLUMNS = "seq, lane, topic, key, headers, value, raw, answered, sum"
+INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all of it is ours
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Done = Callable[[Exception | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record as Kafka is to get it. `lane`: whose order it keeps. `raw`: the message it was made of, for a dead letter if Kafka finds it too
+    large; `answered`: whether its sender is told yes.
+    """
+
+    lane: str
+    topic: str
+    key: str
+    headers: tuple[tuple[str, bytes], ...]
+    value: bytes
+    raw: bytes
+    answered: bool
+
+    @property
+    def cost(self) -> int:
+        """Bytes on the disk, about."""
+        return ENTRY_COST_BYTES + len(self.value) + len(self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record in the spool, with its number: what came later has a higher one."""
+
+    seq: int
+    record: Outgoing
+
+    @property
+    def sum(self) -> int:
+        """CRC-32 of all of it: SQLite guards its log with checksums, but not its pages."""
+        told = (
+            self.seq,
+            self.record.lane,
+            self.record.topic,
+            self.record.key,
+            self.record.headers,
+            self.record.answered,
+        )
+        return zlib.crc32(self.record.raw, zlib.crc32(self.record.value, zlib.crc32(repr(told).encode())))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a lane has in the store: its first and last number, how many, and what they take in bytes."""
+
+    lane: str
+    first: int
+    last: int
+    count: int
+    cost: int
+
+
+class Store:
+    """The file. Every method blocks on the disk; one thread at a time may call them."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens it, made where it is missing, for this process alone. One that is no longer readable is set aside as `<name>.damaged-<time>`.
+
+        Raises Misconfigured: another process has it, a newer program wrote it, or the disk does not let us.
+        """
+        self._path = path
+        self.damaged: Path | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._connection, self.found = self._open()
+            except sqlite3.OperationalError:
+                raise  # locked, full, not ours to write: nothing of it is damaged
+            except sqlite3.DatabaseError:
+                self.damaged = self._set_aside()
+                self._connection, _ = self._open()
+                self._rescue(self.damaged)
+                self.found = _standing(self._connection)
+        except sqlite3.Error as error:
+            raise Misconfigured(str(_unusable(path, str(error)))) from None
+        except OSError as error:
+            raise Misconfigured(str(_unusable(path, error.strerror or str(error)))) from None
+
+    def change(self, added: Iterable[Entry], removed: Iterable[int], aside: Mapping[int, str]) -> None:
+        """Adds and removes; when it returns, all of it is on the disk. `aside`: which, and why. Raises Unavailable: then nothing has changed."""
+        with self._transaction() as connection:
+            connection.executemany(INSERT, map(_row, added))
+            connection.executemany("DELETE FROM entries WHERE seq = ?", ((seq,) for seq in removed))
+            connection.executemany(
+                "UPDATE entries SET aside = ? WHERE seq = ?", ((why, seq) for seq, why in aside.items())
+            )
+
+    def read(self, lane: str, after: int, most: int) -> tuple[list[Entry], list[int]]:
+        """The next entries of a lane, and the numbers of those among them that are not what was written. Raises Unavailable."""
+        query = f"SELECT {COLUMNS} FROM entries WHERE lane = ? AND seq > ? AND aside = '' ORDER BY seq LIMIT ?"  # noqa: S608
+        try:
+            rows = self._connection.execute(query, (lane, after, most)).fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(f"the spool: {error}") from None
+        entries = [_entry(row) for row in rows]
+        damaged = [row[0] for row, entry in zip(rows, entries, strict=True) if entry is None]
+        return [entry for entry in entries if entry is not None], damaged
+
+    def shrink(self) -> bool:
+        """Gives some of the disk back that entries took which are gone, within some 20 ms; False when that was all. Raises Unavailable."""
+        try:
+            self._connection.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_A_TIME})")
+            (left,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            if not left:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise Unavailable(f"the spool: {error}") from None
+        return bool(left)
+
+    def close(self) -> None:
+        """Lets another process have it."""
+        self._connection.close()
+
+    def _open(self) -> tuple[sqlite3.Connection, list[Standing]]:
+        # What people report stands in it: it is nobody else's to read. SQLite gives the files beside it the same mode.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(self._path, timeout=LOCK_WITHIN_S, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in ("locking_mode = EXCLUSIVE", "auto_vacuum = INCREMENTAL", "journal_mode = WAL"):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            connection.execute("PRAGMA synchronous = FULL")
+            self._known(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, lane TEXT NOT NULL, topic TEXT NOT NULL, key TEXT NOT NULL,"
+                " headers TEXT NOT NULL, value BLOB NOT NULL, raw BLOB NOT NULL, answered INTEGER NOT NULL, sum INTEGER NOT NULL,"
+                " aside TEXT NOT NULL DEFAULT '')"
+            )
+            connection.execute("CREATE INDEX IF NOT EXISTS lanes ON entries (lane, seq)")
+            # What had been set aside is tried once more.
+            connection.execute("UPDATE entries SET aside = '' WHERE aside != ''")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            found = _standing(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection, found
+
+    def _known(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > FORMAT:
+            raise Misconfigured(
+                str(
+                    Text(
+                        f"spool: a newer version of gridhub has written {self._path}",
+                        f"spool：{self._path} 由更新版本的 gridhub 写入",
+                    )
+                )
+            )
+
+    def _rescue(self, damaged: Path) -> None:
+        """Takes over what can still be read of a damaged file."""
+        connection = sqlite3.connect(damaged, isolation_level=None)
+        try:
+            with self._transaction() as ours:
+                ours.executemany(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), map(_row, _readable(connection)))
+        finally:
+            connection.close()
+
+    def _set_aside(self) -> Path:
+        damaged = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns() // 1_000_000}")
+        for end in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(self._path.name + end).replace(damaged.with_name(damaged.name + end))
+        self._path.replace(damaged)
+        return damaged
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # As after a full disk: SQLite has rolled back by itself, or does it now.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise Unavailable(f"the spool: {error}") from None
+
+
+def _standing(connection: sqlite3.Connection) -> list[Standing]:
+    cost = f"sum(length(value) + length(raw) + {ENTRY_COST_BYTES})"
+    found = connection.execute(
+        f"SELECT lane, min(seq), max(seq), count(*), {cost} FROM entries GROUP BY lane ORDER BY min(seq)"  # noqa: S608
+    )
+    return [Standing(*row) for row in found]
+
+
+def _readable(connection: sqlite3.Connection) -> Iterator[Entry]:
+    """What is as it was written: from both ends, up to where the file cannot be read."""
+    for order in ("", " DESC"):
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            for row in connection.execute(f"SELECT {COLUMNS} FROM entries ORDER BY seq{order}"):  # noqa: S608
+                if (entry := _entry(row)) is not None:
+                    yield entry
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    of = entry.record
+    return (entry.seq, of.lane, of.topic, of.key, _plain(of.headers), of.value, of.raw, of.answered, entry.sum)
+
+
+def _entry(row: Sequence[Any]) -> Entry | None:
+    """None where it is not what was written."""
+    seq, lane, topic, key, headers, value, raw, answered, told = row
+    try:
+        record = Outgoing(lane, topic, key, _headers(headers), bytes(value), bytes(raw), bool(answered))
+        entry = Entry(seq, record)
+    except (TypeError, ValueError, AttributeError):
+        return None
+    return entry if entry.sum == told else None
+
+
+def _plain(headers: Iterable[tuple[str, bytes]]) -> str:
+    return json.dumps([[name, content.decode("latin-1")] for name, content in headers])
+
+
+def _headers(plain: str) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, content.encode("latin-1")) for name, content in json.loads(plain))
+
+
+def _unusable(path: Path, why: str) -> Text:
+    if "locked" in why:
+        return Text(f"spool: another process uses {path}", f"spool：另一个进程正在使用 {path}")
+    return Text(f"spool: {path} cannot be used: {why}", f"spool：无法使用 {path}：{why}")
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What the spool has of a lane, which exists as long as that is anything: `left` of numbers from `first` on, of which `read` was handed on last."""
+
+    name: str
+    first: int
+    read: int
+    left: int = 0
+    originals: int = 0  # handed to Kafka before they came here, and not known of yet
+    flying: int = 0
+    failed: bool = False
+    pause_s: float = 0.0
+    again_at: float = 0.0
+
+    def may_go(self, now: float) -> bool:
+        """Whether its next entries may be handed to Kafka: none may pass one that has not come through."""
+        waits = self.originals or (self.failed and self.flying) or now < self.again_at
+        return self.left > self.flying and not waits
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A record that the spool was given. `flying`: it is with Kafka since before."""
+
+    entry: Entry
+    lane: _Lane
+    done: Done
+    flying: bool
+    gone: bool = False  # in Kafka, or not on the disk either
+
+
+class Spool:
+    """The queue of one connector. All but the beginning and the end is to be called on one asyncio loop."""
+
+    def __init__(self, path: Path, max_bytes: int, telemetry: FeedTelemetry) -> None:
+        """Opens the file `path`. `max_bytes`: what its entries may take. Raises Misconfigured, as `Store`."""
+        self._store = Store(path)
+        self._max_bytes = max_bytes
+        self._telemetry = telemetry
+        self._disk = ThreadPoolExecutor(1, "spool")
+        found = self._store.found
+        self._lanes = {one.lane: _Lane(one.lane, one.first, one.first - 1, one.count) for one in found}
+        self._last = max((one.last for one in found), default=0)
+        self._messages = sum(one.count for one in found)
+        self._bytes = sum(one.cost for one in found)
+        self._adding: list[Kept] = []
+        self._adding_bytes = 0
+        self._removing: set[int] = set()
+        self._aside: dict[int, str] = {}
+        self._flying = self._flying_bytes = 0
+        self._paused = self._full = self._loose = False
+        self._disk_trouble = ""
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        if self._store.damaged:
+            telemetry.spool_damaged(str(self._store.damaged), self._messages)
+        if self._messages:
+            telemetry.spooling(self._messages)
+        self._tell()
+
+    def serve(self, send: Callable[[Outgoing, Done], None], letter: Callable[[Outgoing, Rejected], Outgoing]) -> None:
+        """Begins to write and to drain. `send` hands a record to Kafka, as hub.kafka_log.Publisher does, but is told what became of it on the loop.
+        `letter` makes the dead letter of a record that Kafka does not take; raises Rejected.
+        """
+        self._send, self._letter = send, letter
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._work(), name="spool")
+        self._task.add_done_callback(self._ended)
+        self._wake.set()
+
+    @property
+    def messages(self) -> int:
+        """How many it has that Kafka has not."""
+        return self._messages
+
+    def holds(self, lane: str) -> bool:
+        """Whether it has, or is getting, anything of a lane: then what comes next of it goes here too."""
+        return lane in self._lanes
+
+    def keep(self, record: Outgoing, done: Done, *, flying: bool = False) -> Kept:
+        """Keeps a record behind all there is of its lane; `done` is called on the loop once it is on the disk, or with why it is not.
+
+        flying: it was handed to Kafka already; it is not handed over again before `landed` was called. Raises SpoolFull, or Full (too much waits
+        for the disk): then nothing is kept.
+        """
+        if self._bytes + record.cost > self._max_bytes:
+            if not self._full:
+                self._telemetry.spool_full(self._messages)
+            self._full = True
+            raise SpoolFull(f"{self._bytes} bytes are in the spool")
+        if self._adding_bytes + record.cost > MOST_UNWRITTEN_BYTES:
+            raise Full(f"{self._adding_bytes} bytes wait for the disk already")
+        self._full = False
+        self._last += 1
+        lane = self._lanes.setdefault(record.lane, _Lane(record.lane, self._last, self._last - 1))
+        lane.left += 1
+        lane.originals += flying
+        kept = Kept(Entry(self._last, record), lane, done, flying)
+        self._adding.append(kept)
+        self._adding_bytes += record.cost
+        self._messages += 1
+        self._bytes += record.cost
+        if self._messages == 1:
+            self._telemetry.spooling(1)
+        self._tell()
+        self._wake.set()
+        return kept
+
+    def landed(self, kept: Kept, error: Exception | None) -> None:
+        """What became of a record that was `flying`: None, and it is in Kafka; else it goes there again."""
+        kept.flying = False
+        kept.lane.originals -= 1
+        if error is None and not kept.gone:
+            kept.gone = True
+            self._leave(kept.lane, kept.entry)
+        self._wake.set()
+
+    def trouble(self) -> str:
+        """Why it keeps nothing more, in a sentence for people; empty while it does."""
+        if self._disk_trouble:
+            why = self._disk_trouble
+            return str(Text(f"the spool cannot be written: {why}", f"无法写入本地缓存：{why}"))
+        if self._full:
+            return str(
+                Text(
+                    f"the spool is full ({self._messages} messages, {self._bytes} bytes)",
+                    f"本地缓存已满（{self._messages} 条，{self._bytes} 字节）",
+                )
+            )
+        return ""
+
+    async def close(self) -> None:
+        """Drains no more, writes what has come, and leaves the file to the next process, within about 2 s."""
+        self._closing = True
+        self._wake.set()
+        if self._task:
+            await asyncio.wait([self._task], timeout=CLOSE_WITHIN_S / 2)
+        closed = asyncio.get_running_loop().run_in_executor(self._disk, self._store.close)
+        await asyncio.wait([closed], timeout=CLOSE_WITHIN_S / 2)
+        self._disk.shutdown(wait=False)
+
+    # ---- the disk
+
+    async def _work(self) -> None:
+        """Writes what has come; then hands on what may go."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._write()
+            if self._closing:
+                return
+            await self._drain()
+            if self._loose and not (self._messages or self._adding):
+                await self._shrink()
+
+    async def _write(self) -> None:
+        adding, self._adding, self._adding_bytes = self._adding, [], 0
+        removing, aside = set(self._removing), dict(self._aside)
+        if not (adding or removing or aside):
+            return
+        # What Kafka has taken meanwhile need not be written at all.
+        entries = [kept.entry for kept in adding if kept.entry.seq not in removing]
+        try:
+            await self._on_disk(self._store.change, entries, removing, aside)
+        except Unavailable as error:
+            self._disk_fails(error)
+            for kept in adding:
+                if not kept.gone:
+                    kept.gone = True
+                    self._forget(kept.lane, kept.entry)
+                kept.done(error)
+            return
+        self._disk_trouble = ""
+        self._removing -= removing
+        self._loose |= bool(removing)
+        for seq in aside:
+            del self._aside[seq]
+        for kept in adding:
+            kept.done(None)
+
+    async def _shrink(self) -> None:
+        try:
+            self._loose = await self._on_disk(self._store.shrink)
+        except Unavailable as error:
+            self._disk_fails(error)
+        else:
+            if self._loose:
+                self._wake.set()
+
+    def _on_disk(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> asyncio.Future[T]:
+        return self._loop.run_in_executor(self._disk, partial(work, *arguments, **more))
+
+    def _disk_fails(self, error: Unavailable) -> None:
+        self._disk_trouble = str(error)
+        self._telemetry.spool_fails(str(error))
+        self._pause()
+
+    def _pause(self) -> None:
+        """Kafka takes nothing, or the disk does not answer: both are asked again after a while."""
+        self._paused = True
+        self._loop.call_later(PAUSE_S[0], self._go_on)
+
+    def _go_on(self) -> None:
+        self._paused = False
+        self._wake.set()
+
+    # ---- to Kafka
+
+    async def _drain(self) -> None:
+        """Hands on what may go, a lane after the other, until enough is under way or something is to be written."""
+        for lane in list(self._lanes.values()):
+            most = min(MOST_AT_A_TIME, MOST_FLYING - self._flying)
+            if self._paused or self._adding or most <= 0 or self._flying_bytes >= MOST_FLYING_BYTES:
+                return
+            if not lane.may_go(self._loop.time()):
+                continue
+            if lane.failed:
+                lane.failed, lane.read = False, lane.first - 1
+            # The next turn begins with the others.
+            self._lanes[lane.name] = self._lanes.pop(lane.name)
+            # After a failure one goes ahead.
+            await self._hand_on(lane, 1 if lane.pause_s else most)
+
+    async def _hand_on(self, lane: _Lane, most: int) -> None:
+        try:
+            entries, damaged = await self._on_disk(self._store.read, lane.name, lane.read, most)
+        except Unavailable as error:
+            self._disk_fails(error)
+            return
+        assert entries or damaged or self._adding, "the spool has less than was counted"
+        for seq in damaged:
+            self._set_aside(lane, seq, "damaged")
+        for entry in entries:
+            if (
+                entry.seq not in self._removing
+                and entry.seq not in self._aside
+                and not self._fly(lane, entry, entry.record)
+            ):
+                return
+            lane.read = entry.seq
+        self._wake.set()
+
+    def _fly(self, lane: _Lane, entry: Entry, record: Outgoing) -> bool:
+        """Hands an entry to Kafka, as what it is or as a dead letter; False when Kafka takes nothing now."""
+        try:
+            self._send(record, partial(self._came_back, lane, entry, record))
+        except Rejected as rejected:
+            return self._rejected(lane, entry, record, rejected)
+        except Unavailable:
+            self._pause()
+            return False
+        lane.flying += 1
+        self._flying += 1
+        self._flying_bytes += entry.record.cost
+        return True
+
+    def _came_back(self, lane: _Lane, entry: Entry, record: Outgoing, error: Exception | None) -> None:
+        lane.flying -= 1
+        self._flying -= 1
+        self._flying_bytes -= entry.record.cost
+        if error is None:
+            lane.pause_s = 0.0
+            self._leave(lane, entry)
+        elif not isinstance(error, Rejected):
+            self._failed(lane)
+        elif not self._rejected(lane, entry, record, error):
+            lane.failed = True
+        self._wake.set()
+
+    def _failed(self, lane: _Lane) -> None:
+        if lane.failed:
+            return  # one failure of many that flew together
+        lane.failed = True
+        lane.pause_s = min(max(2 * lane.pause_s, PAUSE_S[0]), PAUSE_S[1])
+        lane.again_at = self._loop.time() + lane.pause_s
+        self._loop.call_at(lane.again_at, self._wake.set)
+
+    def _rejected(self, lane: _Lane, entry: Entry, record: Outgoing, rejected: Rejected) -> bool:
+        try:
+            letter = self._letter(record, rejected)
+        except Rejected as error:
+            self._set_aside(lane, entry.seq, str(error))
+            return True
+        return self._fly(lane, entry, letter)
+
+    def _set_aside(self, lane: _Lane, seq: int, why: str) -> None:
+        """Neither Kafka nor the dead letters will ever take it: it stays in the file, for people, and is tried again at the next start."""
+        if seq in self._aside:
+            return  # it was read once more before that was written
+        self._telemetry.spool_set_aside(seq, why)
+        self._aside[seq] = why
+        self._less(lane)
+        self._wake.set()
+
+    def _leave(self, lane: _Lane, entry: Entry) -> None:
+        """Kafka has it."""
+        self._removing.add(entry.seq)
+        self._telemetry.unspooled()
+        self._forget(lane, entry)
+        if not self._messages:
+            self._telemetry.spool_drained()
+
+    def _forget(self, lane: _Lane, entry: Entry) -> None:
+        self._messages -= 1
+        self._bytes -= entry.record.cost
+        self._less(lane)
+        self._tell()
+
+    def _less(self, lane: _Lane) -> None:
+        lane.left -= 1
+        if not lane.left and self._lanes.get(lane.name) is lane:
+            del self._lanes[lane.name]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (defect := task.exception()):
+            self._loop.call_exception_handler({"message": "the spool has ended", "exception": defect})
+
+    def _tell(self) -> None:
+        self._telemetry.spool_holds(self._messages, self._bytes)
