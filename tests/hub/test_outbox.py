@@ -1,11 +1,13 @@
 """One fate per message, whatever Kafka does: and the balance comes out."""
 
 import asyncio
+import contextlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,8 @@ from hub.core.errors import Full, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter, LifeSign, Reading
 from hub.core.registry import Device
 from hub.outbox import KEPT, Fate, Outbox
-from hub.wire import Wire
+from hub.spool import Spool, Store
+from hub.wire import Wire, headers
 from tests.doubles import FakeLog, RememberingTelemetry, Sent
 
 WIRE = Wire.load()
@@ -329,5 +332,174 @@ def test_a_device_that_is_heard_gives_a_life_sign_a_minute_on_its_towns_partitio
         assert box.balance()["received"] == 0, "a life sign is no message"
         log.raises = Unavailable("away")
         box.alive(Device(id="c", mn="c", vendor="demo", feed="air", town="410122103"), "data")
+
+    run(test())
+
+
+# ---- with a spool
+
+
+@contextlib.asynccontextmanager
+async def spooling(
+    path: Path, log: FakeLog, telemetry: RememberingTelemetry, *, budget_s: float = LONG_S, most: int = 1 << 30
+) -> AsyncIterator[tuple[Outbox, Spool]]:
+    spool = Spool(path / "air.db", most, telemetry)
+    box = Outbox("air", log, WIRE, telemetry, budget_s, spool)
+    yield box, spool
+    assert await box.drained(10)
+    balance = box.balance()
+    assert balance["received"] == sum(balance[fate] for fate in Fate)
+    await spool.close()
+
+
+async def comes(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110 - what is looked at belongs to the spool, which tells no event
+        await asyncio.sleep(0.002)
+
+
+def of(device: str, number: int) -> Reading:
+    return replace(READING, id=f"{device}/{number}", device=device, accepted_at=READING.accepted_at + number)
+
+
+def told(log: FakeLog, device: str) -> list[int]:
+    records = [WIRE.decode(sent.value) for sent in log.sent]
+    return [int(one.id.split("/")[1]) for one in records if isinstance(one, Reading) and one.device == device]
+
+
+def test_without_kafka_a_message_is_spooled_at_once_and_comes_to_kafka_as_it_was(tmp_path: Path) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(keeps=True), RememberingTelemetry()
+        log.raises = Unavailable("away")
+        async with spooling(tmp_path, log, telemetry) as (box, spool):
+            fates = [box.publish("readings", of("a", number), b"##") for number in range(50)]
+            fates.append(box.dead_letter(LETTER))
+            assert set(await asyncio.gather(*fates)) == {Fate.SPOOLED}
+            assert box.balance()["spooled"] == 51 == len(telemetry.named("spooled"))
+            assert telemetry.named("spooled")[-1] == (Reason.CRC, ""), "an operator sees why, as of any dead letter"
+            log.raises = None
+            await comes(lambda: not spool.messages)
+        assert told(log, "a") == list(range(50))
+        assert WIRE.decode(log.sent[7].value) == of("a", 7), "the moment of acceptance too"
+        assert list(log.sent[7].headers) == headers(of("a", 7))
+        assert (log.sent[-1].topic, WIRE.decode(log.sent[-1].value)) == ("dead-letters", LETTER)
+        assert box.balance()["published"] == 0, "one first fate each"
+
+    run(test())
+
+
+def test_a_silent_kafka_has_three_quarters_of_the_budget(tmp_path: Path) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(), RememberingTelemetry()
+        loop = asyncio.get_running_loop()
+        async with spooling(tmp_path, log, telemetry, budget_s=0.8) as (box, _):
+            began = loop.time()
+            first = box.publish("readings", of("a", 0), b"")
+            assert await first is Fate.SPOOLED
+            assert 0.6 <= loop.time() - began < 0.8
+            began = loop.time()
+            assert await box.publish("readings", of("a", 1), b"") is Fate.SPOOLED
+            assert loop.time() - began < 0.6, "the next of the device does not wait for Kafka again"
+            other = box.publish("readings", of("b", 0), b"")
+            log.sent[-1].done(None)
+            assert await other is Fate.PUBLISHED, "another device does not wait for the first"
+
+    run(test())
+
+
+def test_all_that_kafka_has_not_acknowledged_of_a_device_goes_to_the_spool_in_order(tmp_path: Path) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(), RememberingTelemetry()
+        async with spooling(tmp_path, log, telemetry) as (box, spool):
+            fates = [box.publish("readings", of("a", number), b"") for number in range(4)]
+            log.sent[0].done(None)
+            assert await fates[0] is Fate.PUBLISHED
+            log.sent[2].done(Unavailable("given up"))
+            await comes(lambda: spool.holds("a"))
+            fates.append(box.publish("readings", of("a", 4), b""))
+            assert await asyncio.gather(*fates[1:]) == [Fate.SPOOLED] * 4
+            log.keeps = True
+            for sent in (log.sent[1], log.sent[3]):
+                sent.done(Unavailable("given up"))
+            await comes(lambda: not spool.messages)
+            assert told(log, "a") == [0, 1, 2, 3, 1, 2, 3, 4]
+            assert await box.publish("readings", of("a", 5), b"") is Fate.PUBLISHED
+
+    run(test())
+
+
+def test_a_late_acknowledgement_takes_the_message_out_of_the_spool(tmp_path: Path) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(), RememberingTelemetry()
+        async with spooling(tmp_path, log, telemetry, budget_s=0.2) as (box, spool):
+            assert await box.publish("readings", of("a", 0), b"") is Fate.SPOOLED
+            log.keeps = True
+            log.sent[0].done(None)
+            await comes(lambda: not spool.messages)
+            assert box.balance()["published"] == 0
+        assert told(log, "a") == [0], "Kafka has it once"
+
+    run(test())
+
+
+def test_a_spooled_record_that_is_too_large_for_the_broker_becomes_a_dead_letter(tmp_path: Path) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(), RememberingTelemetry()
+        async with spooling(tmp_path, log, telemetry, budget_s=0.2) as (box, spool):
+            assert await box.publish("readings", of("a", 0), b"##0123") is Fate.SPOOLED
+            log.sent[0].done(Unavailable("given up"))
+            await comes(lambda: len(log.sent) == 2)
+            log.keeps = True
+            log.sent[1].done(Rejected(Reason.TOO_LARGE, "too large"))
+            await comes(lambda: not spool.messages)
+        letter = WIRE.decode(log.sent[-1].value)
+        assert isinstance(letter, DeadLetter)
+        assert (log.sent[-1].topic, letter.id, letter.raw, letter.reason) == (
+            "dead-letters",
+            "a/0",
+            b"##0123",
+            "too_large",
+        )
+        assert (letter.accepted_at, letter.answered) == (READING.accepted_at, True)
+
+    run(test())
+
+
+def test_a_full_spool_refuses(tmp_path: Path) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(keeps=True), RememberingTelemetry()
+        log.raises = Unavailable("away")
+        async with spooling(tmp_path, log, telemetry, most=5000) as (box, spool):
+            fates = await asyncio.gather(*(box.publish("readings", of("a", number), b"") for number in range(50)))
+            kept = fates.count(Fate.SPOOLED)
+            assert 0 < kept < 50
+            assert fates == [Fate.SPOOLED] * kept + [Fate.REFUSED] * (50 - kept)
+            assert telemetry.named("refused") == [(Reason.FULL, "a")] * (50 - kept)
+            log.raises = None
+            await comes(lambda: not spool.messages)
+            assert told(log, "a") == list(range(kept))
+            assert await box.publish("readings", of("a", 50), b"") is Fate.PUBLISHED
+
+    run(test())
+
+
+def test_a_disk_that_does_not_answer_does_not_hold_the_sender_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(), RememberingTelemetry()
+        log.raises = Unavailable("away")
+        answers = threading.Event()
+        change = Store.change
+        monkeypatch.setattr(Store, "change", lambda *those: (answers.wait(), change(*those))[1])
+        loop = asyncio.get_running_loop()
+        async with spooling(tmp_path, log, telemetry, budget_s=0.4) as (box, spool):
+            began = loop.time()
+            assert await box.publish("readings", of("a", 0), b"") is Fate.REFUSED
+            assert 0.1 <= loop.time() - began < 0.4
+            assert telemetry.named("refused") == [(Reason.UNAVAILABLE, "a")]
+            answers.set()
+            log.raises, log.keeps = None, True
+            await comes(lambda: not spool.messages)
+            assert told(log, "a") == [0], "it was written after all; its sender's next is known by its id"
 
     run(test())
