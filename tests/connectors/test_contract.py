@@ -24,6 +24,7 @@ from hub.dead_letters import Again, way_of
 from hub.kafka_log import Publisher
 from hub.outbox import DEAD_LETTERS, Fate, Outbox
 from hub.settings import Settings
+from hub.spool import Spool
 from hub.wire import Wire, headers
 from tests.brokers import Broker, committed
 from tests.connectors.contract.cases import Case, Contract
@@ -38,12 +39,15 @@ FOLDERS = [name for name in CONNECTORS if (ROOT / f"tests/connectors/{name}/cont
 WIRE = Wire.load()
 WITHIN_S = 15.0
 BUDGET_S = 5.0
+FEEDS_BUDGET_S = 2.0
 SHORT_BUDGET_S = 0.3
+PLENTY, NO_ROOM = 1 << 30, 1
+"""Bytes of a spool."""
 MOST_CUTS = 40
 TURNS = 4
 """So many turns of the loop after bytes were sent, the source has read them: both ends are on the same loop."""
 # Reasons that no bytes lead to: Kafka or the disk is away, too much waits, or the program itself is wrong.
-NOT_BY_BYTES = {Reason.UNAVAILABLE, Reason.BUSY, Reason.POISON}
+NOT_BY_BYTES = {Reason.UNAVAILABLE, Reason.BUSY, Reason.FULL, Reason.POISON}
 
 
 def contract(folder: str) -> Contract:
@@ -62,10 +66,11 @@ def cases(which: Callable[[Contract], list[Case]]) -> list[Any]:
 class Served:
     """A source that serves, with all that came of what it was sent."""
 
-    def __init__(self, of: Contract, folder: Path, *, hasty: bool = False, budget_s: float = BUDGET_S) -> None:
+    def __init__(self, of: Contract, folder: Path, hasty: bool, budget_s: float, spool_bytes: int) -> None:
         self.contract = of
         self.log, self.telemetry = FakeLog(keeps=True), RememberingTelemetry()
-        self.outbox = Outbox(of.feed, self.log, WIRE, self.telemetry, budget_s)
+        self.spool = Spool(folder / "spool.db", spool_bytes, self.telemetry)
+        self.outbox = Outbox(of.feed, self.log, WIRE, self.telemetry, budget_s, self.spool)
         self.source: Source = of.source(folder, hasty)
         self.port = 0
         self.began = time.time_ns() // 1_000_000
@@ -143,12 +148,19 @@ Test = Callable[[Served], Awaitable[None]]
 
 
 def served(
-    folder: str, path: Path, test: Test, *, hasty: bool = False, budget_s: float = BUDGET_S, stop: bool = True
+    folder: str,
+    path: Path,
+    test: Test,
+    *,
+    hasty: bool = False,
+    budget_s: float = BUDGET_S,
+    spool_bytes: int = PLENTY,
+    stop: bool = True,
 ) -> None:
     """Runs a test beside a serving source, ends it in order, and looks at the balance."""
 
     async def scenario() -> None:
-        one = Served(contract(folder), path, hasty=hasty, budget_s=budget_s)
+        one = Served(contract(folder), path, hasty, budget_s, spool_bytes)
         await one.start()
         async with asyncio.timeout(WITHIN_S):
             try:
@@ -156,6 +168,7 @@ def served(
             finally:
                 if stop:
                     await one.source.stop()
+                await one.spool.close()
         balance = one.outbox.balance()
         assert balance["pending"] == 0
         assert balance["received"] == sum(balance[fate] for fate in Fate), balance
@@ -374,6 +387,48 @@ def away(one: Served, how: str) -> Iterator[None]:
 @pytest.mark.parametrize("how", ["refuses", "is silent"])
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_kafka_away_and_back(folder: str, how: str, tmp_path: Path) -> None:
+    """Every sender is answered within the budget, and what it sent comes to Kafka from the spool, in order per device, as it was accepted."""
+
+    async def test(one: Served) -> None:
+        some = one.contract.accept
+        loop = asyncio.get_running_loop()
+        with away(one, how):
+            for case in some:
+                began = loop.time()
+                async with one.sender() as sender:
+                    await sender.send(case.sent)
+                    assert await sender.to_the_end() == list(case.answers)
+                assert loop.time() - began < FEEDS_BUDGET_S
+            answered_at = time.time_ns() // 1_000_000
+            assert one.outbox.balance()[Fate.SPOOLED] == len(some) == one.spool.messages
+            assert not one.telemetry.named("refused")
+        under_way = list(one.log.sent)
+        assert bool(under_way) is (how == "is silent")
+        one.log.sent.clear()
+        for sent in under_way:
+            sent.done(Unavailable("given up"))
+        await comes(lambda: not one.spool.messages)
+        topics = [topic for case in some for topic in case.records]
+        assert sorted(topic for topic, _ in one.records()) == sorted(topics)
+        for sent, (topic, record) in zip(one.log.sent, one.records(), strict=True):
+            looked_at(one.contract, some[0], sent, topic, record)
+            assert one.began <= record.accepted_at <= answered_at
+        devices = {record.device or record.town for _, record in one.records()}
+        for device in devices:
+            times = [record.accepted_at for _, record in one.records() if (record.device or record.town) == device]
+            assert times == sorted(times)
+        async with one.sender() as sender:
+            await sender.send(some[0].sent)
+            assert await sender.to_the_end() == list(some[0].answers)
+        assert one.outbox.balance()[Fate.PUBLISHED] == 1
+        assert one.records()[-1][1].id in {record.id for _, record in one.records()[:-1]}, "known by its id"
+
+    served(folder, tmp_path, test, budget_s=FEEDS_BUDGET_S)
+
+
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_full_spool(folder: str, how: str, tmp_path: Path) -> None:
     async def test(one: Served) -> None:
         case = one.contract.accept[0]
         with away(one, how):
@@ -381,7 +436,8 @@ def test_kafka_away_and_back(folder: str, how: str, tmp_path: Path) -> None:
                 await sender.send(case.sent)
                 assert tuple(await sender.to_the_end()) == one.contract.away
             assert one.outbox.balance()[Fate.REFUSED] == 1
-            assert one.telemetry.named("refused")[0][0] is Reason.UNAVAILABLE
+            assert one.telemetry.named("refused")[0][0] is Reason.FULL
+            assert one.telemetry.named("spool_full"), "operators hear of it"
         before = len(one.log.sent)
         async with one.sender() as sender:
             await sender.send(case.sent)
@@ -390,7 +446,7 @@ def test_kafka_away_and_back(folder: str, how: str, tmp_path: Path) -> None:
         if before:
             assert len({record.id for _, record in one.records()}) == 1, "what came late after all is known by its id"
 
-    served(folder, tmp_path, test, budget_s=SHORT_BUDGET_S)
+    served(folder, tmp_path, test, budget_s=SHORT_BUDGET_S, spool_bytes=NO_ROOM)
 
 
 @pytest.mark.parametrize("folder", [name for name in FOLDERS if contract(name).several])
@@ -414,7 +470,7 @@ def test_one_answer_for_several_is_a_yes_to_all_of_them(folder: str, tmp_path: P
             assert await sender.to_the_end() == list(case.answers)
         assert one.shown()[0] == case.records
 
-    served(folder, tmp_path, test, budget_s=SHORT_BUDGET_S)
+    served(folder, tmp_path, test, budget_s=SHORT_BUDGET_S, spool_bytes=NO_ROOM)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

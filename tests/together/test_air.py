@@ -6,10 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
@@ -27,12 +29,13 @@ pytestmark = pytest.mark.kafka
 
 DEVICE = next(iter(load(Settings().registry_dir).by_mn("air").values()))
 WIRE = Wire.load()
+BUDGET_S = 2
 
 
 class Connector:
     """`python -m connectors air` as a process."""
 
-    def __init__(self, data: Path, bootstrap: str, **overrides: str) -> None:
+    def __init__(self, data: Path, bootstrap: str, more: Mapping[str, str] | None = None, **overrides: str) -> None:
         self.data = data
         self.log = data / "air.log"
         data.mkdir(parents=True, exist_ok=True)
@@ -42,17 +45,24 @@ class Connector:
             "GRIDHUB__AIR__LISTEN": "127.0.0.1:0",
             "GRIDHUB__TELEMETRY__LISTEN": "127.0.0.1:0",
             **{f"GRIDHUB__AIR__{key.upper()}": value for key, value in overrides.items()},
+            **(more or {}),
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "connectors", "air"], env=os.environ | environment, stderr=log
             )
-        self.ports: dict[str, int] = until(self._ports, 60)
+        try:
+            self.ports: dict[str, int] = until(self._ports, 60)
+        except BaseException:
+            self.process.kill()
+            self.process.wait(10)
+            raise
 
     def _ports(self) -> dict[str, int] | None:
         assert self.process.poll() is None, self.log.read_text()
         path = run_file(self.data, "air")
-        return json.loads(path.read_text())["ports"] if path.exists() else None
+        told: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"pid": 0}
+        return told["ports"] if told["pid"] == self.process.pid else None  # a killed one leaves its file
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.ports["hj212"]), timeout=10)
@@ -73,6 +83,9 @@ class Connector:
 
     def happenings(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def happened(self, what: str) -> bool:
+        return any(one["event"] == what for one in self.happenings())
 
     def stop(self) -> None:
         self.process.terminate()
@@ -301,16 +314,48 @@ def test_limits(broker: Broker, topics: dict[str, Topic], tmp_path: Path) -> Non
         connector.stop()
 
 
-def test_without_kafka_nothing_is_answered(broker: Broker, topics: dict[str, Topic], tmp_path: Path) -> None:
-    """SIGSTOP makes a broker that neither answers nor refuses; the connector goes on and says so."""
+def test_while_kafka_says_nothing_the_spool_answers(broker: Broker, topics: dict[str, Topic], tmp_path: Path) -> None:
+    """SIGSTOP makes a broker that neither answers nor refuses; the connector goes on, within its budget."""
     assert topics
-    connector = Connector(tmp_path, broker.bootstrap, budget_s="0.5")
+    connector = Connector(tmp_path, broker.bootstrap)
+    now = Ends(broker.bootstrap)
+    numbers = [f"2026112411000000{number}" for number in range(5)]
+    try:
+        with connector.connect() as station:
+            os.kill(broker.java_pid, signal.SIGSTOP)
+            try:
+                for qn in numbers:
+                    began = time.monotonic()
+                    station.sendall(frame(segment("2011", DATA, qn=qn)))
+                    assert f"QN={qn};" in answer_in(station)
+                    assert time.monotonic() - began < BUDGET_S
+                assert connector.metric("gridhub_messages_total", fate="spooled") == len(numbers)
+                assert connector.metric("gridhub_spool_messages") == len(numbers)
+                until(lambda: connector.happened("kafka away"), 20)
+                assert connector.get("/ready")[0] == 200, "messages are kept"
+            finally:
+                os.kill(broker.java_pid, signal.SIGCONT)
+            until(lambda: connector.metric("gridhub_spool_messages") == 0, 20)
+            station.sendall(frame(segment("2011", DATA, qn="20261124110000009")))
+            assert "QN=20261124110000009;" in answer_in(station)
+        came = [now.next()[2].id.split("/")[2] for _ in range(len(numbers) + 1)]
+        assert came == [*numbers, "20261124110000009"], (
+            "each once: what Kafka acknowledged late was taken out of the spool"
+        )
+    finally:
+        now.close()
+        connector.stop()
+
+
+def test_a_full_spool_and_no_kafka_is_no_answer(broker: Broker, topics: dict[str, Topic], tmp_path: Path) -> None:
+    assert topics
+    connector = Connector(tmp_path, broker.bootstrap, {"GRIDHUB__SPOOL__MAX_BYTES": "1"}, budget_s="0.5")
     try:
         with connector.connect() as station:
             os.kill(broker.java_pid, signal.SIGSTOP)
             try:
                 station.sendall(frame(segment("2011", DATA, qn="20261124110000000")))
-                until(lambda: connector.metric("gridhub_messages_refused_total", reason="unavailable") == 1, 10)
+                until(lambda: connector.metric("gridhub_messages_refused_total", reason="full") == 1, 10)
                 until(lambda: connector.get("/ready")[0] == 503, 20)
             finally:
                 os.kill(broker.java_pid, signal.SIGCONT)
@@ -318,6 +363,40 @@ def test_without_kafka_nothing_is_answered(broker: Broker, topics: dict[str, Top
             station.sendall(frame(segment("2011", DATA, qn="20261124110000001")))
             assert "QN=20261124110000001;" in answer_in(station), "the first was never answered"
     finally:
+        connector.stop()
+
+
+def test_a_start_without_kafka_serves_by_the_copy_of_the_registry_and_the_next_process_brings_it_to_kafka(
+    broker: Broker, topics: dict[str, Topic], tmp_path: Path
+) -> None:
+    assert topics
+    Connector(tmp_path, broker.bootstrap).stop()  # has left a copy of the registry
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
+    connector = Connector(tmp_path, nowhere)
+    began = time.time_ns() // 1_000_000
+    try:
+        assert connector.get("/ready")[0] == 200
+        with connector.connect() as station:
+            for number in range(3):
+                station.sendall(frame(segment("2011", DATA, qn=f"2026112412000000{number}")))
+                assert f"QN=2026112412000000{number};" in answer_in(station)
+        connector.process.kill()
+        connector.process.wait(10)
+    finally:
+        connector.process.kill()
+    ended = time.time_ns() // 1_000_000
+    now = Ends(broker.bootstrap)
+    connector = Connector(tmp_path, broker.bootstrap)
+    try:
+        came = [now.next()[2] for _ in range(3)]
+        assert [one.id.split("/")[2] for one in came] == [f"2026112412000000{number}" for number in range(3)]
+        assert all(began <= one.accepted_at <= ended for one in came), (
+            "when the station was answered, not when it drained"
+        )
+        until(lambda: connector.metric("gridhub_spool_messages") == 0, 10)
+    finally:
+        now.close()
         connector.stop()
 
 

@@ -47,7 +47,7 @@ class Contract:
     refuse: each kind of bad input; together with the other cases they must show every `Reason` that the folder's code names. wrong_key: of nobody
     whom the registry knows. stranger: a message of a device that is not registered, or not so, and `registry_later` with which it is good.
     several: one sending that is answered once and becomes more than one record, or None where the feed has no such message. too_large, slow (kept
-    open, sent to a hasty source), hostile: bytes that mean harm, whatever comes of them. away: what a sender of accept[0] hears when Kafka is away
+    open, sent to a hasty source), hostile: bytes that mean harm, whatever comes of them. away: what a sender of accept[0] hears when Kafka is away and the spool is full
     and nothing else keeps the message. dispensable: so many bytes at the end of a message are not waited for.
     """
 
