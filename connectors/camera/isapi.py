@@ -39,7 +39,7 @@ class Event:
     of `duration` the event that goes on; `active`: whether it begins or goes on, or has ended; `texts`: what names its rule, its targets, its
     model, the surest first; `raw_time`: the time as it stands; `region`: of several the least, none for fire points, which are no rules, so that
     what a running alarm is known by stays the same; `temperature_c`: the highest one, degrees Celsius; `place`: where the device says it is,
-    degrees east and north.
+    degrees east and north; `raw`: the part it came in, without the pictures.
     """
 
     devices: tuple[str, ...]
@@ -56,6 +56,7 @@ class Event:
     temperature_c: float | None
     place: tuple[float, float] | None
     retransmitted: bool
+    raw: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _events(part: Part, kind: str, texts: int) -> tuple[list[Event], Rejected | 
     events: list[Event] = []
     for root in roots:
         alerts = _alerts(root)
-        events += map(_event, alerts)
+        events += [_event(alert, part.body) for alert in alerts]
         if not alerts and root.name.lower() in ("", ALERT):
             broken = broken or Rejected(Reason.SYNTAX, "no eventType")
     return events, broken
@@ -146,7 +147,7 @@ def kind_of(content: bytes, content_type: str = "") -> str:
     return media_type if media_type.startswith("image/") and content else OTHER
 
 
-def _event(root: Node) -> Event:
+def _event(root: Node, raw: bytes) -> Event:
     kind = root.said("eventType")
     goes_on = kind.lower() == DURATION
     if goes_on:
@@ -168,6 +169,7 @@ def _event(root: Node) -> Event:
         temperature_c=_temperature(root, entries),
         place=_place(root),
         retransmitted=root.said("isDataRetransmission").lower() in ("true", "1"),
+        raw=raw,
     )
 
 

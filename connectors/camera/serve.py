@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from connectors.camera.isapi import Picture, read
+from connectors.camera.isapi import Event, Picture, read
 from connectors.camera.kinds import shows_plates
 from connectors.camera.settings import CameraSettings
 from connectors.camera.translate import FEED, Alive, Cameras, translate
@@ -56,19 +56,19 @@ class CameraSource(PushSource):
             pushed = read(push.body, push.content_type)
         except Rejected as rejected:
             return await self.keep_whole(push, outbox, rejected)
-        cameras, made, wrong = self._known(), list[CameraAlert | Alive](), pushed.broken
+        cameras, made, wrong = self._known(), list[tuple[Event, CameraAlert | Alive]](), pushed.broken
         for event in pushed.events:
             try:
-                made.append(translate(event, push.vendor, cameras, push.accepted_at, self._words))
+                made.append((event, translate(event, push.vendor, cameras, push.accepted_at, self._words)))
             except Rejected as rejected:
                 wrong = wrong or rejected
         try:
-            kept = await asyncio.to_thread(self._keep, pushed.pictures) if any(map(_shown, made)) else ()
+            kept = await asyncio.to_thread(self._keep, pushed.pictures) if any(_shown(one) for _, one in made) else ()
         except Unavailable:
             # Without its pictures it is not kept: the disk must be seen to.
             return Taken("", [outbox.refused(Reason.UNAVAILABLE)])
         parts, fates = list[tuple[str, str]](), list[asyncio.Future[Fate] | Fate]()
-        for one in made:
+        for event, one in made:
             device = one.device if isinstance(one, Alive) else cameras.of(one.device)
             if device:
                 outbox.alive(device, "heartbeat" if isinstance(one, Alive) else "data")
@@ -78,7 +78,8 @@ class CameraSource(PushSource):
             else:
                 alert = replace(one, evidence=kept if _shown(one) else ())
                 parts.append((alert.id, ""))
-                fates.append(outbox.publish(TOPIC, alert, push.body))
+                # Its pictures are kept already: a spool has other use of its room.
+                fates.append(outbox.publish(TOPIC, alert, event.raw))
         if wrong:
             # Once, whatever is wrong with how much of it: what is kept is the whole push.
             letter = await self.keep_whole(push, outbox, wrong)

@@ -16,7 +16,7 @@ from connectors.camera.simulate import TROUBLES, senders
 from hub.core.events import CameraAlert, DeadLetter
 from hub.core.registry import Registry, VendorKey
 from hub.evidence import Evidence
-from hub.outbox import Outbox
+from hub.outbox import Fate, Outbox
 from hub.settings import HostPort
 from hub.wire import Wire
 from tests.connectors.camera.layouts import JPEG, LAYOUTS, PICTURE, PLAIN, TEXT, multipart, xml
@@ -101,6 +101,24 @@ def test_pictures_of_plates_and_persons_are_nowhere(tmp_path: Path, event_type: 
 
     served(tmp_path, test)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_waits_for_kafka_on_the_disk_holds_no_picture_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(camera: Served) -> None:
+        given, real = list[bytes](), camera.outbox.publish
+
+        def publish(topic: str, event: Any, raw: bytes) -> "asyncio.Future[Fate]":
+            given.append(raw)
+            return real(topic, event, raw)
+
+        monkeypatch.setattr(camera.outbox, "publish", publish)
+        text = xml().encode()
+        await camera.push(multipart((TEXT, text), (PICTURE, JPEG)), PLAIN)
+        assert given == [text]
+
+    served(tmp_path, test)
 
 
 def test_a_fire_beside_a_number_plate_keeps_its_pictures(tmp_path: Path) -> None:
