@@ -34,7 +34,10 @@ class Evidence:
         try:
             if path.exists() and path.stat().st_size == len(content):
                 return name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                for above in (self._folder, self._folder.parent):
+                    _on_the_disk(above)
             handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
             try:
                 with os.fdopen(handle, "wb") as file:
@@ -45,14 +48,19 @@ class Evidence:
             except BaseException:
                 Path(draft).unlink(missing_ok=True)
                 raise
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the name too
-            finally:
-                os.close(folder)
+            _on_the_disk(path.parent)
         except OSError as error:
             raise Unavailable(f"the evidence store: {error.strerror}") from None
         return name
+
+
+def _on_the_disk(folder: Path) -> None:
+    """Its names, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def media_type(content: bytes) -> str:

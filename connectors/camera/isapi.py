@@ -1,7 +1,7 @@
 """Hikvision ISAPI event push: a request's body -> events and pictures. Pure.
 
 Whatever the layout (XML or JSON alone, or multipart with pictures), what comes out is the same. Fields are looked for by name, whatever the
-namespace or prefix; those of the header only among the direct children of the root.
+namespace or prefix; those of the header only among the direct children of the root. What is broken beside a good event costs that event nothing.
 """
 
 import re
@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from connectors.camera.multipart import Part, parameters, split
-from connectors.camera.tree import Node, decoded, from_json, from_xml
+from connectors.camera.tree import MOST_BYTES, Node, decoded, from_json, from_xml
 from hub.core.errors import Reason, Rejected
 
 XML, JSON, JPEG, PNG, OTHER = "xml", "json", "image/jpeg", "image/png", ""
-DURATION = "duration"
+ALERT, DURATION = "eventnotificationalert", "duration"
 LEAST_UUID = 9
 MOST_TEXT = 1000
+MOST_TEXTS = 8
+MOST_EVENTS = 32
+MOST_WRAPPERS = 3
 _ENDED = frozenset({"inactive", "stop", "end", "false", "0"})
 
 
@@ -33,8 +36,10 @@ class Event:
     """What one EventNotificationAlert says.
 
     `devices`: what the device calls itself, the surest first (MAC address in lower case with colons, serial number, ids); `type`: its eventType,
-    of `duration` the event that goes on; `active`: whether it begins or goes on, or has ended; `raw_time`: the time as it stands;
-    `temperature_c`: the highest one, degrees Celsius.
+    of `duration` the event that goes on; `active`: whether it begins or goes on, or has ended; `texts`: what names its rule, its targets, its
+    model, the surest first; `raw_time`: the time as it stands; `region`: of several the least, none for fire points, which are no rules, so that
+    what a running alarm is known by stays the same; `temperature_c`: the highest one, degrees Celsius; `place`: where the device says it is,
+    degrees east and north; `raw`: the part it came in, without the pictures.
     """
 
     devices: tuple[str, ...]
@@ -43,45 +48,85 @@ class Event:
     type: str
     goes_on: bool
     active: bool
-    description: str
+    texts: tuple[str, ...]
     raw_time: str
     uuid: str
     region: str
     target: str
     temperature_c: float | None
+    place: tuple[float, float] | None
     retransmitted: bool
+    raw: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """One push: the events in it, usually one, and its pictures."""
+    """One push: the events in it, usually one, its pictures, and why something else in it cannot be read, if so."""
 
     events: tuple[Event, ...]
     pictures: tuple[Picture, ...]
+    broken: Rejected | None = None
 
 
 def read(body: bytes, content_type: str) -> Pushed:
     """A body of `POST /in/isapi/...`. Raises Rejected: syntax (nothing in it is an event), too_large (parts, depth, elements)."""
-    if content_type.lstrip().lower().startswith("multipart/"):
-        parts = split(body, content_type)
-    elif kind_of(body) == OTHER and body.lstrip(b"\r\n").startswith(b"--"):
-        parts = split(body, "")  # multipart that its header does not call so
-    else:
-        parts = [Part({"content-type": content_type}, body)]
     events: list[Event] = []
-    pictures = []
-    for part in parts:
-        match kind_of(part.body, part.content_type):
-            case "xml" | "json" as kind:
-                text = decoded(part.body, parameters(part.content_type).get("charset", ""))
-                events += map(_event, from_xml(text) if kind == XML else from_json(text))
-            case "":
-                continue  # a part that holds nothing we know: the event counts
-            case media_type:
-                pictures.append(Picture(media_type, part.name, part.body))
+    pictures: list[Picture] = []
+    broken: Rejected | None = None
+    texts = 0
+    for part in _parts(body, content_type):
+        kind = kind_of(part.body, part.content_type)
+        if kind in (XML, JSON):
+            texts += len(part.body)
+            try:
+                found, wrong = _events(part, kind, texts)
+            except Rejected as rejected:
+                found, wrong = [], rejected
+            events += found
+            broken = broken or wrong
+        elif kind:
+            pictures.append(Picture(kind, part.name, part.body))
+        # else: a part that holds nothing we know
+    if len(events) > MOST_EVENTS:
+        raise Rejected(Reason.TOO_LARGE, f"more than {MOST_EVENTS} events")
     if not events:
-        raise Rejected(Reason.SYNTAX, "no event in it")
-    return Pushed(tuple(events), tuple(pictures))
+        raise broken or Rejected(Reason.SYNTAX, "no event in it")
+    return Pushed(tuple(events), tuple(pictures), broken)
+
+
+def _parts(body: bytes, content_type: str) -> list[Part]:
+    """What it is, its content tells first."""
+    if kind_of(body) == OTHER:
+        if content_type.lstrip().lower().startswith("multipart/"):
+            return split(body, content_type)
+        if body.lstrip(b"\r\n").startswith(b"--"):
+            return split(body, "")  # multipart that its header does not call so
+    return [Part({"content-type": content_type}, body)]
+
+
+def _events(part: Part, kind: str, texts: int) -> tuple[list[Event], Rejected | None]:
+    """The events in a text, and why there are no more. `texts`: how long it and those before it are, since what reading may cost is a body's."""
+    if texts > MOST_BYTES:
+        raise Rejected(Reason.TOO_LARGE, f"texts above {MOST_BYTES} bytes")
+    text = decoded(part.body, parameters(part.content_type).get("charset", ""))
+    roots, broken = from_xml(text) if kind == XML else from_json(text)
+    events: list[Event] = []
+    for root in roots:
+        alerts = _alerts(root)
+        events += [_event(alert, part.body) for alert in alerts]
+        if not alerts and root.name.lower() in ("", ALERT):
+            broken = broken or Rejected(Reason.SYNTAX, "no eventType")
+    return events, broken
+
+
+def _alerts(root: Node) -> list[Node]:
+    """The root, or what it is wrapped around, once or more."""
+    level = [root]
+    for _ in range(MOST_WRAPPERS):
+        if found := [node for node in level if node.said("eventType")]:
+            return found
+        level = [child for node in level for child in node.children]
+    return []
 
 
 def kind_of(content: bytes, content_type: str = "") -> str:
@@ -102,34 +147,43 @@ def kind_of(content: bytes, content_type: str = "") -> str:
     return media_type if media_type.startswith("image/") and content else OTHER
 
 
-def _event(root: Node) -> Event:
+def _event(root: Node, raw: bytes) -> Event:
     kind = root.said("eventType")
-    if not kind:
-        raise Rejected(Reason.SYNTAX, "no eventType")
     goes_on = kind.lower() == DURATION
     if goes_on:
         kind = root.said("DurationList", "Duration", "relationEvent") or kind
-    entries = [*_entries(root)]
+    entries, names = _entries(root), _names(root)
+    rule = names["ruleName"][0] if names["ruleName"] else ""
     return Event(
         devices=tuple(_devices(root)),
-        channel=root.said("channelID") or root.said("dynChannelID"),
+        channel=next(filter(lambda one: one not in ("", "0"), map(root.said, ("channelID", "dynChannelID"))), ""),
         channel_name=root.said("channelName")[:MOST_TEXT],
         type=kind[:64],
         goes_on=goes_on,
         active=root.said("eventState").lower() not in _ENDED,
-        description=(_rule(root) or root.said("eventDescription"))[:MOST_TEXT],
+        texts=tuple(dict.fromkeys(text for texts in names.values() for text in texts))[:MOST_TEXTS],
         raw_time=root.said("dateTime")[:64],
-        uuid=uuid if len(uuid := root.said("UUID") or root.said("uuid")) >= LEAST_UUID else "",
-        region="+".join(dict.fromkeys(filter(None, (entry.said("regionID") for entry in entries))))[:64],
+        uuid=uuid if len(uuid := root.said("UUID")) >= LEAST_UUID else "",
+        region=(_region(entries) or root.said("inputIOPortID") or rule)[:64],
         target=_target(root, entries)[:64],
         temperature_c=_temperature(root, entries),
+        place=_place(root),
         retransmitted=root.said("isDataRetransmission").lower() in ("true", "1"),
+        raw=raw,
     )
 
 
 def _entries(root: Node) -> list[Node]:
-    regions = root.child("DetectionRegionList")
-    return list(regions.all("DetectionRegionEntry")) if regions else []
+    """The regions, in whatever lists of lists."""
+    found = []
+    for regions in root.all("DetectionRegionList"):
+        found += regions.all("DetectionRegionEntry") or [regions]
+    return found
+
+
+def _region(entries: list[Node]) -> str:
+    named = [name for entry in entries if not entry.child("FireDetection") and (name := entry.said("regionID"))]
+    return min(named, key=lambda name: (len(name), name), default="")
 
 
 def _devices(root: Node) -> list[str]:
@@ -140,12 +194,22 @@ def _devices(root: Node) -> list[str]:
     return list(dict.fromkeys(filter(None, found)))
 
 
-def _rule(root: Node) -> str:
-    """What the rule of an AI platform is called: the only place where its events say what they mean."""
-    for path in (("ruleName",), ("AIOPVideo", "ruleName"), ("AIOP", "ruleName"), ("taskName",), ("modelName",)):
-        if said := root.said(*path):
-            return said
-    return ""
+# What an AI platform's event is about stands in no other field than the names that people gave: rule, target, task, model. Where that is differs:
+# at the top, or in AIOPData/events/alertInfo/ruleInfo.
+_NAMES = ("ruleName", "targetName", "taskName", "modelName", "MPName", "eventDescription")
+
+
+def _names(root: Node) -> dict[str, list[str]]:
+    """Wherever they stand, the surest first."""
+    found: dict[str, list[str]] = {name: [] for name in _NAMES}
+    lists = {name.lower(): texts for name, texts in found.items()}
+    left = [root]
+    while left:
+        node = left.pop()
+        if node.text and (texts := lists.get(node.name.lower())) is not None:
+            texts.append(node.text[:MOST_TEXT])
+        left += reversed(node.children)
+    return found
 
 
 def _target(root: Node, entries: list[Node]) -> str:
@@ -157,7 +221,8 @@ def _target(root: Node, entries: list[Node]) -> str:
 
 def _temperature(root: Node, entries: list[Node]) -> float | None:
     fires = [fire for entry in (*entries, root) for fire in entry.all("FireDetection")]
-    blocks = [block for name in ("TMA", "TMPA", "TDA") for block in root.all(name)]
+    # Of TDA there is a difference of temperatures.
+    blocks = [block for name in ("TMA", "TMPA") for node in (*entries, root) for block in node.all(name)]
     told = [(fire.said("fireMaxTemperature"), fire.said("temperatureUnit")) for fire in fires]
     told += [(block.said("currTemperature"), block.said("thermometryUnit")) for block in blocks]
     return max((one for one in (_celsius(*each) for each in told) if one is not None), default=None)
@@ -174,6 +239,26 @@ def _celsius(number: str, unit: str) -> float | None:
         case "k":
             value -= 273.15
     return round(value, 2) if -273.15 <= value <= 5000 else None  # noqa: PLR2004 - what a thermometer can say
+
+
+def _place(root: Node) -> tuple[float, float] | None:
+    """Where the device says it is; None: nowhere, or where the equator crosses Greenwich, which means nowhere."""
+    for gps in (*root.all("DeviceGPSInfo"), *root.all("deviceLocation")):
+        lon, lat = _degrees(gps, "Longitude", "W", 180), _degrees(gps, "Latitude", "S", 90)
+        if lon is not None and lat is not None and (lon, lat) != (0.0, 0.0):
+            return lon, lat
+    return None
+
+
+def _degrees(gps: Node, name: str, negative: str, most: int) -> float | None:
+    try:
+        degree, minute, second = (float(gps.said(name, part) or 0) for part in ("degree", "minute", "sec"))
+    except ValueError:
+        return None
+    if not (0 <= degree <= most and 0 <= minute < 60 and 0 <= second < 60):  # noqa: PLR2004 - the parts of a degree
+        return None
+    value = degree + minute / 60 + second / 3600
+    return round(-value if gps.said(f"{name}Type").upper() == negative else value, 7) if value <= most else None
 
 
 _TIME = re.compile(

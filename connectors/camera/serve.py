@@ -6,12 +6,15 @@ send again, and some firmware stops pushing to an address that refuses.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from connectors.camera.isapi import Picture, Pushed, read
+from connectors.camera.isapi import Event, Picture, read
+from connectors.camera.kinds import shows_plates
 from connectors.camera.settings import CameraSettings
 from connectors.camera.translate import FEED, Alive, Cameras, translate
 from hub.connector import run
 from hub.core.errors import Reason, Rejected, Unavailable
+from hub.core.events import CameraAlert
 from hub.core.events import Evidence as Kept
 from hub.core.registry import Registry
 from hub.evidence import Evidence, media_type
@@ -23,7 +26,9 @@ TOPIC = "alerts.camera"
 TYPES = frozenset(
     {
         *("", "application/xml", "text/xml", "application/json", "text/json", "text/plain"),
-        *("multipart/form-data", "multipart/mixed", "multipart/related", "application/octet-stream"),
+        *("multipart/form-data", "multipart/mixed", "multipart/related", "multipart/x-mixed-replace"),
+        # What programs call a body by default.
+        *("application/octet-stream", "application/x-www-form-urlencoded", "text/html"),
     }
 )
 
@@ -35,7 +40,7 @@ class CameraSource(PushSource):
         self, settings: CameraSettings, evidence: Evidence, registry: Callable[[], Registry] = Registry
     ) -> None:
         super().__init__(FEED, settings, [Route("/in/isapi/{token}", TYPES)], evidence, registry)
-        self._texts = tuple((text.word, text.kind) for text in settings.texts)
+        self._words = tuple((text.word, text.kind) for text in settings.texts)
         self._of: Registry | None = None
         self._cameras: Cameras
 
@@ -51,32 +56,37 @@ class CameraSource(PushSource):
             pushed = read(push.body, push.content_type)
         except Rejected as rejected:
             return await self.keep_whole(push, outbox, rejected)
+        cameras, made, wrong = self._known(), list[tuple[Event, CameraAlert | Alive]](), pushed.broken
+        for event in pushed.events:
+            try:
+                made.append((event, translate(event, push.vendor, cameras, push.accepted_at, self._words)))
+            except Rejected as rejected:
+                wrong = wrong or rejected
         try:
-            kept = await asyncio.to_thread(self._keep, pushed.pictures)
+            kept = await asyncio.to_thread(self._keep, pushed.pictures) if any(_shown(one) for _, one in made) else ()
         except Unavailable:
             # Without its pictures it is not kept: the disk must be seen to.
             return Taken("", [outbox.refused(Reason.UNAVAILABLE)])
-        return await self._hand_over(push, pushed, kept, outbox)
-
-    async def _hand_over(self, push: Push, pushed: Pushed, kept: tuple[Kept, ...], outbox: Outbox) -> Taken:
-        first, fates = "", list[asyncio.Future[Fate] | Fate]()
-        for event in pushed.events:
-            try:
-                one = translate(event, push.vendor, self._known(), push.accepted_at, kept, self._texts)
-            except Rejected as rejected:
-                taken = await self.keep_whole(push, outbox, rejected)
-                first, fates = first or taken.id, [*fates, *taken.fates]
-                continue
+        parts, fates = list[tuple[str, str]](), list[asyncio.Future[Fate] | Fate]()
+        for event, one in made:
+            device = one.device if isinstance(one, Alive) else cameras.of(one.device)
+            if device:
+                outbox.alive(device, "heartbeat" if isinstance(one, Alive) else "data")
             if isinstance(one, Alive):
-                if one.device:
-                    outbox.alive(one.device, "heartbeat")
+                parts.append(("", ""))
                 fates.append(outbox.empty())
-                continue
-            if device := self._known().of(one.device):
-                outbox.alive(device, "data")
-            fates.append(outbox.publish(TOPIC, one, push.body))
-            first = first or one.id
-        return Taken(first, fates)
+            else:
+                alert = replace(one, evidence=kept if _shown(one) else ())
+                parts.append((alert.id, ""))
+                # Its pictures are kept already: a spool has other use of its room.
+                fates.append(outbox.publish(TOPIC, alert, event.raw))
+        if wrong:
+            # Once, whatever is wrong with how much of it: what is kept is the whole push.
+            letter = await self.keep_whole(push, outbox, wrong)
+            parts.append((letter.id, wrong.reason.value))
+            fates += letter.fates
+        first = next((name for name, _ in parts if name), "")
+        return Taken(first, fates, parts=parts if len(parts) > 1 else ())
 
     def _keep(self, pictures: Sequence[Picture]) -> tuple[Kept, ...]:
         """All of them, on the disk. One that is too large is named and not kept. Raises Unavailable."""
@@ -89,6 +99,11 @@ class CameraSource(PushSource):
             size = len(picture.content)
             kept.append(Kept(sha256=name, media_type=media_type(picture.content), bytes=size, name=picture.name[:200]))
         return tuple(kept)
+
+
+def _shown(one: CameraAlert | Alive) -> bool:
+    """Whether the pictures that came with it are kept: none of persons, none of number plates."""
+    return isinstance(one, CameraAlert) and not shows_plates(one.kind)
 
 
 def main(settings: Settings) -> None:

@@ -146,6 +146,11 @@ def _retransmitted(said: Said, _: Firmware) -> Message:
     return _sent(old, as_xml(old).encode(), "text/xml", "retransmitted")
 
 
+def _wrong_length(said: Said, _: Firmware) -> Message:
+    body = multipart(as_xml(said)).replace(f"Content-Length: {len(JPEG)}".encode(), b"Content-Length: 99999")
+    return _sent(said, body, FORM, "wrong length")
+
+
 TROUBLES: Mapping[str, Trouble] = {
     "no_offset": lambda said, _: _sent(
         said, as_xml(said, time=f"{said.at:%Y-%m-%dT%H:%M:%S}").encode(), "application/xml", "no offset"
@@ -160,6 +165,7 @@ TROUBLES: Mapping[str, Trouble] = {
     "stranger": _stranger,
     "again": _again,
     "retransmitted": _retransmitted,
+    "wrong_length": _wrong_length,
 }
 
 

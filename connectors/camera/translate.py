@@ -1,6 +1,7 @@
 """From a camera's events to alerts. Pure: registry, vendor and the moment of acceptance are arguments. No message makes it raise but Rejected."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from connectors.camera import kinds
 from connectors.camera.isapi import Event, time_of
 from hub.core.datum import WGS84, target
 from hub.core.errors import Reason, Rejected
-from hub.core.events import CameraAlert, Evidence, Signal, TimeMark
+from hub.core.events import CameraAlert, Signal, TimeMark
 from hub.core.registry import Device, Registry, Vendor
 from hub.core.times import place_in_time
 
@@ -17,6 +18,8 @@ FEED = "camera"
 # A device's time beyond these is none: its clock was never set, or has run away.
 EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
 AHEAD_AT_MOST = timedelta(hours=24)
+# So long routers know an id: what is older and no retransmission comes from a clock that was never set, and shows the same times again.
+REMEMBERED = timedelta(hours=72)
 DIGITS = 16
 
 
@@ -51,7 +54,8 @@ class Cameras:
                 foreign = device
         if foreign:
             raise Rejected(Reason.NOT_YOURS, f"{foreign.id} belongs to another vendor")
-        raise Rejected(Reason.UNKNOWN_DEVICE, f"channel {event.channel[:16]} of a device that is not registered")
+        channel = f"channel {event.channel} of " if event.channel.isdecimal() and len(event.channel) < DIGITS else ""
+        raise Rejected(Reason.UNKNOWN_DEVICE, f"{channel}a device that is not registered")
 
 
 def translate(
@@ -59,11 +63,12 @@ def translate(
     vendor: Vendor,
     cameras: Cameras,
     accepted_at: int,
-    evidence: tuple[Evidence, ...] = (),
-    texts: tuple[tuple[str, str], ...] = (),
+    words: tuple[tuple[str, str], ...] = (),
 ) -> CameraAlert | Alive:
-    """The alert of an event, or that its device lives: a heartbeat (videoloss, inactive), what is about persons. Raises Rejected."""
-    kind = kinds.kind_of(event.type, event.description, texts)
+    """The alert of an event, still without its pictures, or that its device lives: a heartbeat (videoloss, inactive), what is about persons.
+    Raises Rejected. `words`: further ones for `kinds.kind_of`.
+    """
+    kind = kinds.kind_of(event.type, event.texts, words)
     heartbeat = event.type.lower() == kinds.VIDEO_LOSS and not event.active
     if heartbeat or kinds.is_ignored(event.type):
         try:
@@ -73,7 +78,7 @@ def translate(
     device = cameras.find(event, vendor)
     occurred_at = _occurred_at(event, _zone(vendor), accepted_at)
     event_at, mark = place_in_time(occurred_at, accepted_at)
-    lon, lat = _where(device)
+    lon, lat = _where(device, event)
     return CameraAlert(
         id=_id(event, device, occurred_at, accepted_at, mark),
         town=device.town,
@@ -91,21 +96,21 @@ def translate(
         given_y=None,
         accuracy_m=device.accuracy_m,
         signal=_signal(event, kind),
-        message_type=event.type,
+        message_type=kind.ends or event.type,
         channel=event.channel[:32],
         channel_name=event.channel_name,
         region=event.region,
         target=event.target,
-        description=event.description,
+        description="" if kinds.shows_plates(kind.kind) else next(iter(event.texts), ""),
         temperature_c=event.temperature_c,
         retransmitted=event.retransmitted,
         raw_time=event.raw_time,
-        evidence=evidence,
+        evidence=(),
     )
 
 
 def _signal(event: Event, kind: kinds.Kind) -> Signal:
-    if kind.over or not event.active:
+    if kind.ends or not event.active:
         return Signal.ENDS
     return Signal.GOES_ON if event.goes_on else Signal.BEGINS
 
@@ -128,23 +133,38 @@ def _occurred_at(event: Event, zone: tzinfo, accepted_at: int) -> int | None:
     return at if int(EARLIEST.timestamp() * 1000) <= at <= latest else None
 
 
-def _where(device: Device) -> tuple[float | None, float | None]:
-    """Where it looks, which for a far-looking camera is not where it stands."""
+def _where(device: Device, event: Event) -> tuple[float | None, float | None]:
+    """Where it looks, which for a far-looking camera is not where it stands. What it says itself counts where the register does not know."""
     if device.lon is None or device.lat is None:
-        return None, None
+        return event.place or (None, None)
     if device.bearing_deg is None or device.distance_m is None:
         return device.lon, device.lat
     return target(device.lon, device.lat, device.bearing_deg, device.distance_m)
 
 
 def _id(event: Event, device: Device, occurred_at: int | None, accepted_at: int, mark: TimeMark) -> str:
-    """The message's own identity; where its time is not one, the minute of acceptance takes its place."""
+    """The message's own identity; where its time is not to be believed, the minute of acceptance stands with it."""
     state = "active" if event.active else "inactive"
     if event.uuid:
-        return f"{device.id}/{event.uuid}/{state}"
-    believable = occurred_at is not None and mark in (TimeMark.DEVICE, TimeMark.TOO_OLD)
-    what = (event.channel[:32], event.type.lower(), event.region, state)
-    if believable:
-        return "/".join((device.id, *what[:3], event.raw_time.replace("/", "-"), state))
-    digest = hashlib.sha256("\n".join((*what, event.description, event.target)).encode()).hexdigest()[:DIGITS]
+        return f"{device.id}/{_plain(event.uuid)}/{state}"
+    what = tuple(map(_plain, (event.channel, event.type.lower(), event.region)))
+    if occurred_at is not None and _believable(event, occurred_at, accepted_at, mark):
+        # The moment and not its text: a retransmission may write it otherwise.
+        moment = datetime.fromtimestamp(occurred_at / 1000, UTC).isoformat(timespec="milliseconds")
+        return "/".join((device.id, *what, moment.replace("+00:00", "Z"), state))
+    content = "\n".join((*what, state, event.raw_time, *event.texts, event.target))
+    digest = hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
     return f"{device.id}/{accepted_at // 60_000}/{digest}"
+
+
+def _believable(event: Event, occurred_at: int, accepted_at: int, mark: TimeMark) -> bool:
+    """Whether its time tells it from others of its device."""
+    recent = accepted_at - occurred_at <= REMEMBERED.total_seconds() * 1000
+    return mark == TimeMark.DEVICE or (mark == TimeMark.TOO_OLD and (recent or event.retransmitted))
+
+
+def _plain(text: str) -> str:
+    """As part of an id: letters, digits and a few signs as they are, else the beginning of its SHA-256."""
+    if re.fullmatch(r"[\w.:{}+-]{0,64}", text, re.ASCII):
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]

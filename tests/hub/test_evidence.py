@@ -21,6 +21,22 @@ def test_a_content_lies_under_its_hash_once(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [store.path(name)]
 
 
+def test_the_names_on_the_way_to_a_content_are_on_the_disk_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed, real = [], os.fsync
+
+    def flush(handle: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    store = Evidence(tmp_path / "evidence")
+    last = store.path(store.keep(b"picture")).parent
+    assert {tmp_path, tmp_path / "evidence", last} < set(flushed)
+    assert flushed[-1] == last, "the content before its name"
+
+
 def test_what_was_cut_off_before_is_written_again(tmp_path: Path) -> None:
     store = Evidence(tmp_path)
     name = store.keep(b"picture")

@@ -1,5 +1,6 @@
 """What cameras push, in every layout and with every trouble that receivers of them have met. Made up, after real ones."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,11 @@ FIRE_REGION = (
     "<DetectionRegionList><DetectionRegionEntry><regionID>1</regionID><FireDetection><FireRegion><x>400</x><y>300</y><width>20</width>"
     "<height>20</height></FireRegion><temperatureUnit>celsius</temperatureUnit><fireMaxTemperature>180</fireMaxTemperature>"
     "</FireDetection></DetectionRegionEntry></DetectionRegionList>"
+)
+
+GPS = (
+    "<DeviceGPSInfo><longitudeType>E</longitudeType><latitudeType>N</latitudeType><Longitude><degree>113</degree><minute>55</minute>"
+    "<sec>15</sec></Longitude><Latitude><degree>34</degree><minute>42</minute><sec>0</sec></Latitude></DeviceGPSInfo>"
 )
 
 
@@ -124,7 +130,7 @@ LAYOUTS = (
     layout("xml_without_declaration", "application/xml", xml(declaration="")),
     layout("xml_called_something_else", "application/octet-stream", xml()),
     layout("xml_of_no_type", "", "\ufeff\r\n  " + xml()),
-    layout("json_flat", "application/json", FLAT, temperature_c=180.0, region="1"),
+    layout("json_flat", "application/json", FLAT, temperature_c=180.0, region=""),
     layout("json_wrapped", "application/json", f'{{"EventNotificationAlert":{FLAT}}}', temperature_c=180.0),
     layout(
         "json_with_lists",
@@ -132,8 +138,39 @@ LAYOUTS = (
         FLAT.replace('{"DetectionRegionEntry":{', '{"DetectionRegionEntry":[{').replace(
             "180}}}", '180}},{"regionID":2}]}'
         ),
-        region="1+2",
+        region="2",
+        temperature_c=180.0,
     ),
+    layout("json_with_members_beside", "application/json", f'{{"version":"2.0","EventNotificationAlert":{FLAT}}}'),
+    layout(
+        "json_with_line_ends_in_a_name", "application/json", FLAT.replace("高点", "\n高点"), channel_name="东李庄\n高点"
+    ),
+    layout(
+        "json_with_half_a_character", "application/json", FLAT.replace("高点", "\\ud83d"), channel_name="东李庄\ufffd"
+    ),
+    layout("json_with_control_characters", "application/json", FLAT.replace("高点", "\\u0000高\\u0008点")),
+    layout(
+        "json_with_lists_of_wrapped_regions",
+        "application/json",
+        '{"macAddress":"a4d5c2010203","dateTime":"2026-06-02T03:10:11+08:00","channelID":2,"channelName":"东李庄高点","eventType":"TMA",'
+        '"DetectionRegionList":[{"DetectionRegionEntry":{"regionID":3,"TMA":{"thermometryUnit":"celsius","currTemperature":88.5}}},'
+        '{"DetectionRegionEntry":{"regionID":"2","TMA":{"thermometryUnit":"celsius","currTemperature":61}}}]}',
+        type="TMA",
+        region="2",
+        temperature_c=88.5,
+    ),
+    layout(
+        "json_with_a_list_of_plain_regions",
+        "application/json",
+        FLAT.replace('{"DetectionRegionEntry":{"regionID":1,"FireDetection":', '[{"regionID":"5","Other":').replace(
+            "180}}}", "180}}]"
+        ),
+        region="5",
+    ),
+    Layout(
+        "json_wrapped_list", "application/json", f'{{"EventNotificationAlert":[{FLAT},{FLAT}]}}'.encode(), (FIRE, FIRE)
+    ),
+    Layout("several_objects_in_one_part", "application/json", f"{FLAT}\r\n{FLAT}".encode(), (FIRE, FIRE)),
     # multipart
     layout("multipart", PLAIN, multipart(*WITH_PICTURE), *ONE_JPEG),
     layout("boundary_quoted", QUOTED, multipart(*WITH_PICTURE), *ONE_JPEG),
@@ -233,6 +270,55 @@ LAYOUTS = (
         ("image/jpeg", "fireDetection.jpg", len(JPEG) + 1),
     ),
     layout("picture_first", PLAIN, multipart((PICTURE, JPEG), (TEXT, xml().encode())), *ONE_JPEG),
+    layout(
+        "no_line_end_before_boundaries",
+        PLAIN,
+        multipart(*WITH_PICTURE).replace(b"\r\n--boundary", b"--boundary"),
+        *ONE_JPEG,
+    ),
+    layout(
+        "picture_that_holds_the_letters_of_the_boundary",
+        PLAIN,
+        multipart((TEXT, xml().encode()), (PICTURE, JPEG + b"\r\n--boundary7" + JPEG)),
+        ("image/jpeg", "fireDetection.jpg", 2 * len(JPEG) + 13),
+    ),
+    layout(
+        "picture_that_holds_an_empty_boundary",
+        "multipart/mixed; boundary=",
+        multipart((TEXT, xml().encode()), (PICTURE, JPEG + b"\n--x" + JPEG), boundary="", closing=b"----\r\n"),
+        ("image/jpeg", "fireDetection.jpg", 2 * len(JPEG) + 4),
+    ),
+    layout(
+        "boundary_within_another",
+        PLAIN,
+        multipart(*WITH_PICTURE, boundary="boundary--boundary"),
+        *ONE_JPEG,
+    ),
+    layout(
+        "boundary_line_with_blanks",
+        PLAIN,
+        multipart(*WITH_PICTURE).replace(b"--boundary\r", b"--boundary ;\r"),
+        *ONE_JPEG,
+    ),
+    layout(
+        "headers_over_two_lines",
+        PLAIN,
+        multipart((TEXT, xml().encode()), (PICTURE.replace("; filename", ";|\tfilename"), JPEG)),
+        *ONE_JPEG,
+    ),
+    layout(
+        "no_empty_line_behind_headers",
+        PLAIN,
+        multipart((TEXT, xml().encode()), (PICTURE, JPEG)).replace(b"xml\r\n\r\n<", b"xml\r\n<"),
+        *ONE_JPEG,
+    ),
+    layout("called_multipart_and_is_none", PLAIN, xml()),
+    layout(
+        "a_part_of_another_kind_beside",
+        PLAIN,
+        multipart((TEXT, xml().encode()), (TEXT, b"<PictureInfo><name>1</name></PictureInfo>"), (PICTURE, JPEG)),
+        *ONE_JPEG,
+    ),
     layout("picture_that_is_empty", PLAIN, multipart((TEXT, xml().encode()), (PICTURE, b""))),
     Layout(
         "several_roots_in_one_part",
@@ -240,6 +326,7 @@ LAYOUTS = (
         multipart((TEXT, (xml() + "\n" + xml("smokeDetection", declaration="")).encode())),
         (FIRE, {**FIRE, "type": "smokeDetection"}),
     ),
+    layout("something_behind_the_root", "application/xml", xml() + "<!-- sent -->\r\nOK\0"),
     # namespaces
     *(
         layout(f"namespace_{number}", "application/xml", xml(namespace=namespace))
@@ -270,6 +357,24 @@ LAYOUTS = (
     ),
     layout("utf_16", "application/xml", b"\xff\xfe" + xml(declaration="").encode("utf-16-le")),
     layout("unknown_charset", "application/xml; charset=hik-8", xml()),
+    layout("charset_that_is_no_text", "application/xml; charset=punycode", xml()),
+    layout("charset_that_is_no_name", PLAIN, multipart((f"{TEXT}; charset=a\0b", xml().encode()))),
+    layout("utf_8_called_latin_1", "application/xml; charset=ISO-8859-1", xml()),
+    layout("utf_8_called_utf_16", "application/xml; charset=utf-16", xml()),
+    layout("utf_16_without_mark", "application/xml; charset=utf-16le", xml(declaration="").encode("utf-16-le")),
+    layout(
+        "name_cut_in_a_character",
+        "application/xml",
+        xml().encode().replace("高点".encode(), "高点".encode()[:-1]),
+        channel_name="东李庄高\ufffd",
+    ),
+    layout(
+        "name_cut_in_a_character_of_gb18030",
+        "application/xml",
+        xml(declaration="").encode("gb18030").replace("高点".encode("gb18030"), "高点".encode("gb18030")[:-1]),
+        channel_name="东李庄高\ufffd",
+    ),
+    layout("ampersand_in_a_name", "application/xml", xml(name="东厂&西厂 &amp; &#65;"), channel_name="东厂&西厂 & A"),
     layout("control_characters_in_a_name", "application/xml", xml(name="东李庄\x00高点\x08")),
     # fields and their troubles
     layout("mac_with_dashes_and_capitals", "application/xml", xml(mac="A4-D5-C2-01-02-03")),
@@ -296,6 +401,12 @@ LAYOUTS = (
         "application/xml",
         xml(channel="", more="<dynChannelID>34</dynChannelID>"),
         channel="34",
+    ),
+    layout(
+        "channel_nought_and_dynamic",
+        "application/xml",
+        xml(channel="0", more="<dynChannelID>35</dynChannelID>"),
+        channel="35",
     ),
     layout("no_channel", "application/xml", xml(without=("channelID",)), channel=""),
     *(
@@ -325,11 +436,24 @@ LAYOUTS = (
             more="<DetectionRegionList><DetectionRegionEntry><regionID>1</regionID><detectionTarget>human</detectionTarget></DetectionRegionEntry><DetectionRegionEntry><regionID>3</regionID></DetectionRegionEntry></DetectionRegionList>",
         ),
         type="fielddetection",
-        region="1+3",
+        region="1",
         target="human",
     ),
     layout("target_at_the_top", "application/xml", xml(more="<targetType>vehicle</targetType>"), target="vehicle"),
-    layout("fire_points", "application/xml", xml(more=FIRE_REGION), temperature_c=180.0, region="1"),
+    layout("fire_points", "application/xml", xml(more=FIRE_REGION), temperature_c=180.0, region=""),
+    layout(
+        "fire_points_that_are_several",
+        "application/xml",
+        xml(
+            more=FIRE_REGION.replace(
+                "</DetectionRegionList>",
+                "<DetectionRegionEntry><regionID>2</regionID><FireDetection><temperatureUnit>celsius</temperatureUnit><fireMaxTemperature>240.5"
+                "</fireMaxTemperature><targetDistance>-1</targetDistance></FireDetection></DetectionRegionEntry></DetectionRegionList>",
+            )
+        ),
+        temperature_c=240.5,
+        region="",
+    ),
     layout(
         "fire_in_fahrenheit",
         "application/xml",
@@ -361,14 +485,48 @@ LAYOUTS = (
         "application/xml",
         xml("AIOP_Video", more="<AIOPVideo><ruleName>裸土未覆盖</ruleName></AIOPVideo>"),
         type="AIOP_Video",
-        description="裸土未覆盖",
+        texts=("裸土未覆盖",),
+        region="裸土未覆盖",
     ),
+    layout(
+        "ai_rule_deep_in_json",
+        "application/json",
+        FLAT.replace('"fireDetection"', '"AIOP_Video"').replace(
+            '"DetectionRegionList":',
+            '"taskName":"东区","AIOPData":{"targets":[{"obj":{"type":1}}],"events":{"alertInfo":[{"ruleInfo":{"ruleID":"1","ruleName":"裸土未覆盖"}}]}},'
+            '"eventDescription":"AI","x":',
+        ),
+        type="AIOP_Video",
+        texts=("裸土未覆盖", "东区", "AI"),
+        region="裸土未覆盖",
+    ),
+    layout("alarm_input", "application/xml", xml("IO", more="<inputIOPortID>4</inputIOPortID>"), type="IO", region="4"),
+    layout(
+        "difference_of_temperatures_is_none",
+        "application/xml",
+        xml(
+            "TDA",
+            more="<TDA><thermometryUnit>celsius</thermometryUnit><currTemperatureDiff>14.5</currTemperatureDiff></TDA>",
+        ),
+        type="TDA",
+        temperature_c=None,
+    ),
+    layout("place", "application/xml", xml(more=GPS), place=(113.9208333, 34.7)),
+    layout(
+        "place_in_the_west_and_south",
+        "application/xml",
+        xml(more=GPS.replace(">E<", ">W<").replace(">N<", ">S<")),
+        place=(-113.9208333, -34.7),
+    ),
+    layout("place_that_is_none", "application/xml", xml(more=re.sub(r">\d+<", ">0<", GPS)), place=None),
+    layout("place_that_cannot_be", "application/xml", xml(more=GPS.replace(">113<", ">181<")), place=None),
+    layout("place_half", "application/xml", xml(more=GPS.replace(">34<", ">north<")), place=None),
     layout(
         "number_plate_is_not_kept",
         "application/xml",
         xml("ANPR", more="<ANPR><licensePlate>豫A12345</licensePlate></ANPR>"),
         type="ANPR",
-        description="",
+        texts=(),
     ),
     layout(
         "header_fields_deeper_do_not_count",

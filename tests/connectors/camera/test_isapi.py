@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from connectors.camera.isapi import read, time_of
 from connectors.camera.multipart import split
-from connectors.camera.tree import from_xml
+from connectors.camera.tree import decoded, from_xml
 from hub.core.errors import Reason, Rejected
-from tests.connectors.camera.layouts import JPEG, LAYOUTS, PLAIN, Layout, multipart, xml
+from tests.connectors.camera.layouts import JPEG, LAYOUTS, PICTURE, PLAIN, TEXT, Layout, multipart, xml
 
 BEIJING = timezone(timedelta(hours=8))
 
@@ -28,8 +28,48 @@ def test_a_layout_comes_out_as_what_it_says(layout: Layout) -> None:
 
 
 def test_an_element_that_is_its_own_end_takes_nothing_of_the_next() -> None:
-    names = [node.name for node in from_xml("<a/><b>1</b> <c><d/></c><e />")]
+    roots, broken = from_xml("<a/><b>1</b> <c><d/></c><e />")
+    assert broken is None
+    names = [node.name for node in roots]
     assert names == ["a", "b", "c", "e"]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "<EventNotificationAlert><eventType>fire",
+        "<EventNotificationAlert/>",
+        '<!DOCTYPE a [<!ENTITY b "c">]><a/>',
+        "<a>" * 100,
+        "<a/>" * 100,
+    ],
+)
+def test_what_is_broken_behind_an_event_costs_it_nothing_and_is_told(rest: str) -> None:
+    pushed = read((xml() + rest).encode(), "application/xml")
+    assert [event.type for event in pushed.events] == ["fireDetection"]
+    assert pushed.broken is not None
+
+
+@pytest.mark.parametrize("rest", ["{", "{}" * 100, '{"macAddress":"a4d5c2010203"}'])
+def test_what_is_broken_behind_an_object_costs_it_nothing_and_is_told(rest: str) -> None:
+    pushed = read(('{"eventType":"VMD"}' + rest).encode(), "application/json")
+    assert [event.type for event in pushed.events] == ["VMD"]
+    assert pushed.broken is not None
+
+
+def test_a_broken_part_costs_the_others_nothing_and_is_told() -> None:
+    pushed = read(multipart((TEXT, b"<a>"), (TEXT, xml().encode()), (PICTURE, JPEG)), PLAIN)
+    assert ([event.type for event in pushed.events], len(pushed.pictures)) == (["fireDetection"], 1)
+    assert pushed.broken is not None
+
+
+def test_text_in_gb18030_is_not_taken_for_utf_8_with_a_cut_name() -> None:
+    """Names of four common characters: hardly any is read as something else."""
+    common = [bytes((row, place)).decode("gb2312") for row in range(0xB0, 0xD7) for place in range(0xA1, 0xFF)]
+    names = ["".join(letters) for letters in zip(common, common[7:], common[1001:], common[2003:], strict=False)]
+    right = sum(decoded(name.encode("gb18030")) == name for name in names)
+    assert right / len(names) > 0.99
+    assert all(decoded(name.encode() + "街".encode()[:2]) == f"{name}\ufffd" for name in names)
 
 
 def test_no_plate_of_a_car_is_in_what_comes_out() -> None:
@@ -58,7 +98,23 @@ EXTERNAL = (
         (b'{"a":[' + b"{}," * 100_000 + b"{}]}", "application/json", Reason.TOO_LARGE),
         (multipart(*[("Content-Type: image/jpeg", JPEG)] * 17), PLAIN, Reason.TOO_LARGE),
         (b"--boundary\r\n" + b"A: b\r\n" * 100_000, PLAIN, Reason.SYNTAX),
-        (b"--boundary\r\n" * 100_000, PLAIN, Reason.SYNTAX),
+        (b"\n-- x" * (4 << 20), "multipart/form-data; boundary=", Reason.TOO_LARGE),
+        (b"--\r\n" + b"\n--x-" * (4 << 20), "multipart/form-data; boundary=", Reason.SYNTAX),
+        (b"--boundary\r\n" + (b"--boundary" + b" " * 1000 + b"x") * 20_000, PLAIN, Reason.SYNTAX),
+        (b"<a>" + b"b" * 200_000 + b"-" + b"c" * 200_000, "application/xml; charset=punycode", Reason.SYNTAX),
+        (b"<a>" + b"&" * 1_000_000, "application/xml", Reason.SYNTAX),
+        (multipart(*[(TEXT, b"<a>" + b"<b/>" * 15_000 + b"</a>")] * 16, (TEXT, b"")), PLAIN, Reason.TOO_LARGE),
+        (
+            multipart(
+                *[(TEXT, b"<EventNotificationAlert><eventType>a</eventType></EventNotificationAlert>" * 30)] * 16
+            ),
+            PLAIN,
+            Reason.TOO_LARGE,
+        ),
+        (b'{"a":1}' + b" " * 1_000_000, "application/json", Reason.SYNTAX),
+        (b'{"a":1}' + b"{" * 1_000_000, "application/json", Reason.SYNTAX),
+        (b'{"a":' + b"9" * 1_000_000 + b"}", "application/json", Reason.SYNTAX),
+        (b"--boundary\r\n" * 100_000, PLAIN, Reason.TOO_LARGE),
         (b"--" * 1_000_000, "multipart/form-data; boundary=", Reason.SYNTAX),
         (multipart(("Content-Type: image/jpeg", JPEG)), PLAIN, Reason.SYNTAX),
         (b"", "application/xml", Reason.SYNTAX),
@@ -85,10 +141,26 @@ def test_what_is_hostile_or_broken_is_refused_soon_and_small(body: bytes, conten
     assert peak < 4 * len(body) + (24 << 20)
 
 
+CODECS = (
+    "idna",
+    "punycode",
+    "undefined",
+    "unicode_escape",
+    "utf-7",
+    "utf-32",
+    "hex",
+    "zlib",
+    "a\0b",
+    "mbcs",
+    "x" * 500,
+)
+
+
 @settings(deadline=None, max_examples=300)
 @given(
-    st.binary(max_size=400),
-    st.sampled_from(("", "application/xml", "application/json", PLAIN, "multipart/mixed; boundary=")),
+    st.binary(max_size=400) | st.sampled_from([layout.body for layout in LAYOUTS]),
+    st.sampled_from(("", "application/xml", "application/json", PLAIN, "multipart/mixed; boundary="))
+    | (st.sampled_from(CODECS) | st.text(max_size=12)).map("application/xml; charset={}".format),
 )
 def test_any_bytes_are_an_event_or_refused(body: bytes, content_type: str) -> None:
     with contextlib.suppress(Rejected):

@@ -16,7 +16,7 @@ from connectors.camera.simulate import TROUBLES, senders
 from hub.core.events import CameraAlert, DeadLetter
 from hub.core.registry import Registry, VendorKey
 from hub.evidence import Evidence
-from hub.outbox import Outbox
+from hub.outbox import Fate, Outbox
 from hub.settings import HostPort
 from hub.wire import Wire
 from tests.connectors.camera.layouts import JPEG, LAYOUTS, PICTURE, PLAIN, TEXT, multipart, xml
@@ -86,6 +86,78 @@ def test_pictures_are_there_before_the_alert_that_names_them(tmp_path: Path) -> 
         assert camera.evidence.path(kept.sha256).read_bytes() == JPEG
         assert [key for key, _, _ in camera.log.life_signs] == ["cam-1"]
         assert [sent.topic for sent in camera.log.sent] == ["alerts.camera"]
+
+    served(tmp_path, test)
+
+
+@pytest.mark.parametrize("event_type", ["ANPR", "vehicledetection", "faceCapture", "PeopleCounting"])
+def test_pictures_of_plates_and_persons_are_nowhere(tmp_path: Path, event_type: str) -> None:
+    async def test(camera: Served) -> None:
+        plate = "<ANPR><licensePlate>豫A12345</licensePlate></ANPR>"
+        named = PICTURE.replace("fireDetection.jpg", "豫A12345.jpg")
+        status, _ = await camera.push(multipart((TEXT, xml(event_type, more=plate).encode()), (named, JPEG)), PLAIN)
+        assert status == 200
+        assert all(one.evidence == () and "12345" not in repr(one) for one in camera.records())
+
+    served(tmp_path, test)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_waits_for_kafka_on_the_disk_holds_no_picture_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(camera: Served) -> None:
+        given, real = list[bytes](), camera.outbox.publish
+
+        def publish(topic: str, event: Any, raw: bytes) -> "asyncio.Future[Fate]":
+            given.append(raw)
+            return real(topic, event, raw)
+
+        monkeypatch.setattr(camera.outbox, "publish", publish)
+        text = xml().encode()
+        await camera.push(multipart((TEXT, text), (PICTURE, JPEG)), PLAIN)
+        assert given == [text]
+
+    served(tmp_path, test)
+
+
+def test_a_fire_beside_a_number_plate_keeps_its_pictures(tmp_path: Path) -> None:
+    async def test(camera: Served) -> None:
+        both = (xml("ANPR") + xml(declaration="")).encode()
+        status, told = await camera.push(multipart((TEXT, both), (PICTURE, JPEG)), PLAIN)
+        assert (status, [one["fate"] for one in told["messages"]]) == (200, ["published", "published"])
+        assert [(one.kind, len(one.evidence)) for one in camera.records()] == [
+            ("camera.vehicle", 0),
+            ("camera.fire", 1),
+        ]
+
+    served(tmp_path, test)
+
+
+def test_of_an_unknown_device_the_pictures_are_kept_once(tmp_path: Path) -> None:
+    async def test(camera: Served) -> None:
+        body = multipart((TEXT, xml(mac="00:00:00:00:00:09").encode()), (PICTURE, JPEG))
+        await camera.push(body, PLAIN)
+        [letter] = camera.records()
+        assert letter.raw == body
+
+    served(tmp_path, test)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_is_broken_beside_an_alarm_is_kept_whole_and_the_alarm_goes_on(tmp_path: Path) -> None:
+    async def test(camera: Served) -> None:
+        parts = [(TEXT, b"<a>"), (TEXT, xml().encode()), (TEXT, xml(mac="00:00:00:00:00:09").encode()), (PICTURE, JPEG)]
+        body = multipart(*parts)
+        status, told = await camera.push(body, PLAIN)
+        alert, letter = camera.records()
+        assert (alert.kind, len(alert.evidence)) == ("camera.fire", 1)
+        assert (letter.reason, letter.raw) == ("syntax", body)
+        assert (status, told["id"]) == (200, alert.id)
+        assert told["messages"] == [
+            {"id": alert.id, "fate": "published"},
+            {"id": letter.id, "fate": "dead-lettered", "reason": "syntax"},
+        ]
 
     served(tmp_path, test)
 

@@ -1,5 +1,6 @@
 """From a camera's event to an alert: whose, what, when, where; and the id by which it is known again."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from connectors.camera.translate import Alive, Cameras, translate
 from hub.core.errors import Reason, Rejected
 from hub.core.events import CameraAlert
 from hub.core.registry import Device, Registry, Vendor
-from tests.connectors.camera.layouts import MAC, xml
+from tests.connectors.camera.layouts import GPS, MAC, xml
 
 ACCEPTED = 1_780_341_012_000  # 2026-06-02T03:10:12+08:00
 VENDOR = Vendor(id="tianwei", name="天卫", feeds=frozenset({"camera"}))
@@ -106,17 +107,31 @@ def test_a_time_that_cannot_be_is_none_and_its_text_is_kept(time: str, occurred:
     [
         ("FIREDETECTION", "active", "camera.fire", "begins"),
         ("smokeDetection", "inactive", "camera.smoke", "ends"),
-        ("FirePointAlarmRecovery", "active", "camera.fire", "ends"),
-        ("SmokeAlarmRecovery", "active", "camera.smoke", "ends"),
         ("TMA", "active", "camera.temperature", "begins"),
         ("linedetection", "active", "camera.intrusion", "begins"),
         ("videoloss", "active", "camera.trouble", "begins"),
+        ("fireEscapeDetection", "active", "camera.other", "begins"),
         ("somethingNew", "active", "camera.other", "begins"),
     ],
 )
 def test_types_are_kinds_by_a_table(event_type: str, state: str, kind: str, signal: str) -> None:
     one = alert(event(event_type=event_type, state=state))
     assert (one.kind, one.signal, one.message_type) == (kind, signal, event_type)
+
+
+@pytest.mark.parametrize(
+    ("recovery", "begun", "kind"),
+    [
+        ("FirePointAlarmRecovery", "fireSmartFireDetect", "camera.fire"),
+        ("smokealarmrecovery", "smokeAlarm", "camera.smoke"),
+    ],
+)
+def test_a_recovery_ends_what_a_router_knows_by_another_type(recovery: str, begun: str, kind: str) -> None:
+    first, last = alert(event(event_type=begun)), alert(event(event_type=recovery))
+    assert (first.signal, last.signal) == ("begins", "ends")
+    assert first.id != last.id
+    known_by = {(one.device, one.channel, one.kind, one.message_type, one.region) for one in (first, last)}
+    assert known_by == {("cam-1", "2", kind, begun, "")}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +142,10 @@ def test_types_are_kinds_by_a_table(event_type: str, state: str, kind: str, sign
         ("裸土未覆盖", "camera.bare_soil"),
         ("渣土车", "camera.muck_truck"),
         ("反光衣", "camera.vest"),
+        ("吸烟检测", "camera.other"),
+        ("油烟直排", "camera.other"),
+        ("灭火器缺失", "camera.other"),
+        ("吸烟及明火", "camera.fire"),
         ("人员聚集", "camera.other"),
     ],
 )
@@ -134,13 +153,34 @@ def test_an_ai_platforms_rule_says_what_it_is_about(rule: str, kind: str) -> Non
     assert alert(event(event_type="AIOP_Video", more=f"<ruleName>{rule}</ruleName>")).kind == kind
 
 
+def test_a_rules_name_goes_before_that_of_its_model() -> None:
+    more = "<MPName>烟火识别模型</MPName><a><b><ruleName>裸土</ruleName></b></a>"
+    one = alert(event(event_type="AIOP_Video", more=more))
+    assert (one.kind, one.description, one.region) == ("camera.bare_soil", "裸土", "裸土")
+    assert alert(event(event_type="AIOP_Video", more="<MPName>烟火识别模型</MPName>")).kind == "camera.smoke"
+
+
+def test_what_the_device_says_of_its_place_counts_where_the_register_knows_none() -> None:
+    unplaced = alert(event(mac="aa:bb:cc:dd:ee:ff", channel="1", more=GPS))
+    assert (unplaced.lon, unplaced.lat, unplaced.datum) == (113.9208333, 34.7, "WGS84")
+    registered = alert(event(more=GPS))
+    assert (registered.lon, registered.lat) == (113.9, 34.7)
+
+
+def test_of_number_plates_nothing_is_described() -> None:
+    one = alert(event(event_type="ANPR", more="<eventDescription>豫A12345</eventDescription>"))
+    assert (one.kind, one.description) == ("camera.vehicle", "")
+
+
 def test_words_of_the_settings_go_before_the_tables() -> None:
     of = event(event_type="AIOP_Video", more="<ruleName>烟花</ruleName>")
     assert alert(of).kind == "camera.smoke"
-    assert alert(of, texts=(("烟花", "camera.firework"),)).kind == "camera.firework"
+    assert alert(of, words=(("烟花", "camera.firework"),)).kind == "camera.firework"
 
 
-@pytest.mark.parametrize("event_type", ["videoloss", "VideoLoss", "PeopleCounting", "faceCapture"])
+@pytest.mark.parametrize(
+    "event_type", ["videoloss", "VideoLoss", "PeopleCounting", "faceCapture", "faceSnapMatch", "AccessControllerEvent"]
+)
 @pytest.mark.parametrize("mac", [MAC, "00:00:00:00:00:09"])
 def test_a_heartbeat_and_what_counts_people_is_only_a_life_sign(event_type: str, mac: str) -> None:
     one = translate(event(event_type=event_type, state="inactive", mac=mac), VENDOR, CAMERAS, ACCEPTED)
@@ -155,7 +195,8 @@ def test_something_that_goes_on_is_no_new_alarm() -> None:
 
 def test_the_same_message_has_the_same_id_and_another_has_another() -> None:
     same = {alert(event(), accepted_at).id for accepted_at in (ACCEPTED, ACCEPTED + 50_000)}
-    assert same == {"cam-1/2/firedetection//2026-06-02T03:10:11+08:00/active"}
+    assert same == {"cam-1/2/firedetection//2026-06-01T19:10:11.000Z/active"}
+    assert same == {alert(event(time=text)).id for text in ("2026-06-02T03:10:11", "2026-06-01T19:10:11.000Z")}
     others = [
         event(channel="3"),
         event(event_type="smokeDetection"),
@@ -165,8 +206,27 @@ def test_the_same_message_has_the_same_id_and_another_has_another() -> None:
         event(time="1970-01-01T00:00:00Z"),
     ]
     assert len({alert(one).id for one in others} | same) == 7
+    assert len({alert(event(event_type="AIOP_Video", more=f"<ruleName>{one}</ruleName>")).id for one in "ab"}) == 2
     timeless = {alert(event(time=""), ACCEPTED + more).id for more in (0, 20_000, 120_000)}
     assert len(timeless) == 2, "without a time the minute of acceptance tells them apart"
+
+
+def test_a_clock_that_was_never_set_makes_no_two_alarms_one() -> None:
+    """It begins anew with each power-up; what is sent again from a memory is old as well, and says so."""
+    stuck = [alert(event(time="2015-01-01T00:00:11+08:00"), ACCEPTED + later).id for later in (0, 3_600_000)]
+    assert stuck[0] != stuck[1]
+    kept = "<isDataRetransmission>true</isDataRetransmission>"
+    again = [alert(event(time="2026-05-20T00:00:11+08:00", more=kept), ACCEPTED + later).id for later in (0, 3_600_000)]
+    assert again[0] == again[1]
+    live = alert(event(time="2026-06-02T03:10:11+08:00"))
+    assert alert(event(more=kept), ACCEPTED + 5 * 3_600_000).id == live.id
+
+
+@pytest.mark.parametrize("uuid", ["x" * 900_000, "a/b c\n12345678", "编号编号编号编号编号"])
+def test_whatever_a_sender_calls_its_message_its_id_is_short_and_plain(uuid: str) -> None:
+    one = alert(event(more=f"<UUID>{uuid}</UUID>"))
+    assert re.fullmatch(r"cam-1/[0-9a-f]{16}/active", one.id)
+    assert one.id == alert(event(more=f"<UUID>{uuid}</UUID>"), ACCEPTED + 90_000).id
 
 
 def test_every_kind_that_rules_know_has_a_type_or_a_word() -> None:
