@@ -590,6 +590,7 @@ def feeds_of(samples: Samples) -> Iterator[Feed]:
             refused=_by(samples, "gridhub_messages_refused_total", "reason", own),
             dead_letters=_by(samples, "gridhub_dead_letters_total", "reason", own),
             connections=int(_sum(samples, "gridhub_connections", own)),
+            spooled=int(_sum(samples, "gridhub_spool_messages", own)),
         )
 
 

@@ -56,7 +56,9 @@ STYLES = {"opened": "bold red", "cleared": "green", "updated": "dim", "dead lett
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """A connector's counts since its start. `trouble`: why it is not ready. `per_s`: received lately; None where not known yet."""
+    """A connector's counts since its start. `trouble`: why it is not ready. `per_s`: received lately; None where not known yet. `spooled`: what its
+    spool has now.
+    """
 
     name: str
     trouble: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class Feed:
     refused: Mapping[str, int] = field(default_factory=dict)
     dead_letters: Mapping[str, int] = field(default_factory=dict)
     connections: int = 0
+    spooled: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,9 @@ def _feeds(picture: Picture, width: int) -> list[Styled]:
     def counts(name: str) -> list[str]:
         return [_count(feed.fates.get(name, 0)) for feed in feeds]
 
+    # Only where there is something in it: it means that Kafka is away.
+    waits = [_count(feed.spooled) for feed in feeds]
+    spool = [Column(str(Text("spool", "缓存")), waits, right=True)] if any(feed.spooled for feed in feeds) else []
     lines = table(
         [
             Column(str(Text("FEED", "数据源")), [harmless(feed.name) for feed in feeds], least=6),
@@ -256,6 +262,7 @@ def _feeds(picture: Picture, width: int) -> list[Styled]:
             Column(str(Text("published", "入库")), counts("published"), 5, right=True),
             Column(str(Text("empty", "空报文")), counts("empty"), 8, right=True),
             Column(str(Text("refused", "拒收")), counts("refused"), 4, right=True),
+            *spool,
             Column(str(Text("dead", "死信")), counts("dead-lettered"), 2, right=True, least=4),
             Column(str(Text("answered", "应答")), [_count(feed.answered) for feed in feeds], 1, right=True, least=7),
             Column(str(Text("per s", "每秒")), [_rate(feed.answered_per_s) for feed in feeds], 7, right=True, least=5),

@@ -236,3 +236,12 @@ def test_in_chinese() -> None:
         "08:03:16 410122106 zhengan-air-1      解除    PM10   均值 88.5，限值 150 ug/m3；历时 2 min"
     )
     assert str(reason("nothing_open")) == "没有未解除的工单"
+
+
+def test_a_spool_is_shown_where_there_is_something_in_it() -> None:
+    (feed,) = PICTURE.feeds
+    shown = lines(replace(PICTURE, feeds=(replace(feed, spooled=1234),)), 120, 30)
+    (at,) = (number for number, line in enumerate(shown) if line.startswith("FEED"))
+    assert "spool" in shown[at]
+    assert "1,234" in shown[at + 1]
+    assert not any("spool" in line for line in lines(PICTURE, 120, 30))
