@@ -99,6 +99,8 @@ def explain(settings: Settings, name: str) -> list[Chapter]:
             names.discard("")
     with progress("Reading what devices said", "正在读取设备上报"):
         said = list(_decoded(Whole(settings, (*INPUTS, "dead-letters"), CLIENT).all(), wire))
+    # The decision that an alert cannot be used, and its dead letter, are known by where it lies.
+    names |= {arrived.place for arrived, record in said if record.id in names}
     teller = _Teller(registry, names)
     chapters = [chapter for arrived, record in (*said, *told) if (chapter := teller.chapter(arrived, record))]
     return sorted(chapters, key=lambda chapter: chapter.at)

@@ -114,6 +114,15 @@ def test_every_outcome_there_can_be_is_told(capsys: pytest.CaptureFixture[str]) 
     assert "wang" in capsys.readouterr().out
 
 
+def test_an_alert_from_too_far_away_is_told_by_its_own_id() -> None:
+    topics = story()
+    topics.sent(patrol("p9", NOW, spot_no="S9", lon=121.47, lat=31.23))
+    said = [one.text for one in topics.explained("p9")]
+    assert any("reports" in one for one in said)
+    assert any(OUTCOMES[Outcome.INVALID].en in one for one in said), said
+    assert any("outside_area" in one and "dead letters" in one for one in said), said
+
+
 def test_a_ticket_tells_what_where_whose_and_each_step() -> None:
     topics = story()
     [opened] = [one for one in topics.explained("c1") if "decision 1 of" in one.text]
