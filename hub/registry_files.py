@@ -309,9 +309,7 @@ class _Files:
             return found
         if content.get("crs"):
             self._findings.error(MAP, 1, "has a crs: a GeoJSON map is WGS 84", "含有 crs：GeoJSON 地图必须是 WGS 84")
-        lines = {
-            found[1]: text.count("\n", 0, found.start()) + 1 for found in re.finditer(r'"id"\s*:\s*"([^"]*)"', text)
-        }
+        lines = _ids_of(text)
         for index, feature in enumerate(features):
             own = feature.get("properties") if isinstance(feature, dict) else None
             own = own if isinstance(own, dict) else {}
@@ -335,6 +333,16 @@ def key_of(kind: str, one: Any) -> str:
     if kind == "person":
         return f"{one.id}|{one.role}|{one.area}|{'' if one.begins is None else one.begins}"
     return str(one.kind if kind == "rule" else one.id)
+
+
+def _ids_of(text: str) -> dict[str, int]:
+    """The line on which each id of a map stands."""
+    lines, line, at = {}, 1, 0
+    for found in re.finditer(r'"id"\s*:\s*"([^"]*)"', text):
+        line += text.count("\n", at, found.start())
+        at = found.start()
+        lines[found[1]] = line
+    return lines
 
 
 def _lines_of(text: str, pattern: str) -> list[int]:
