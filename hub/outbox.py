@@ -140,7 +140,7 @@ class Outbox:
         self._idle = asyncio.Event()
         self._idle.set()
         if spool:
-            spool.serve(self._send, self._letter_of)
+            spool.serve(self._send, self._letter_of, self._take_results)
 
     def publish(self, topic: str, event: Reading | Alert, raw: bytes, *, answered: bool = True) -> asyncio.Future[Fate]:
         """Hands a record to Kafka, synchronously and in call order; the future gives its one first fate, never an exception.
@@ -150,6 +150,7 @@ class Outbox:
         REFUSED: none of these in time, too much already waits, or the spool is full: do not answer yes. `answered`: whether the sender is told
         when the message is kept; a dead letter says so.
         """
+        self._take_results()  # what failed a moment ago goes before it
         lane = _encodable(event.device or event.town)
         try:
             value = self._wire.encode(event)
@@ -162,6 +163,7 @@ class Outbox:
 
     def dead_letter(self, letter: DeadLetter) -> asyncio.Future[Fate]:
         """Keeps what cannot be read: DEAD_LETTERED, SPOOLED or REFUSED, else as `publish`."""
+        self._take_results()
         pending = self._take(_encodable(letter.device or self._feed), letter.device)
         self._hand_over_letter(pending, letter)
         return pending.future

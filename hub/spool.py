@@ -335,11 +335,16 @@ class Spool:
             telemetry.spooling(self._messages)
         self._tell()
 
-    def serve(self, send: Callable[[Outgoing, Done], None], letter: Callable[[Outgoing, Rejected], Outgoing]) -> None:
+    def serve(
+        self,
+        send: Callable[[Outgoing, Done], None],
+        letter: Callable[[Outgoing, Rejected], Outgoing],
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
         """Begins to write and to drain. `send` hands a record to Kafka, as hub.kafka_log.Publisher does, but is told what became of it on the loop.
-        `letter` makes the dead letter of a record that Kafka does not take; raises Rejected.
+        `letter` makes the dead letter of a record that Kafka does not take; raises Rejected. `tell` tells at once what is known of those sent.
         """
-        self._send, self._letter = send, letter
+        self._send, self._letter, self._learn = send, letter, tell
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._work(), name="spool")
         self._task.add_done_callback(self._ended)
@@ -505,6 +510,9 @@ class Spool:
             self._disk_fails(error)
             return
         assert entries or damaged or self._adding, "the spool has less than was counted"
+        self._learn()
+        if lane.failed:
+            return  # while it was read: what failed goes first
         for seq in damaged:
             self._set_aside(lane, seq, "damaged")
         for entry in entries:

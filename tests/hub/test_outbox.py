@@ -427,6 +427,24 @@ def test_all_that_kafka_has_not_acknowledged_of_a_device_goes_to_the_spool_in_or
     run(test())
 
 
+def test_what_failed_a_moment_ago_stands_before_what_comes_now(tmp_path: Path) -> None:
+    """The publisher has another producer already, and the loop has not heard of the failure yet."""
+
+    async def test() -> None:
+        log, telemetry = FakeLog(), RememberingTelemetry()
+        async with spooling(tmp_path, log, telemetry) as (box, spool):
+            fates = [box.publish("readings", of("a", 0), b"")]
+            log.sent.pop().done(Unavailable("given up"))
+            log.keeps = True
+            fates += [box.publish("readings", of("a", 1), b""), box.dead_letter(replace(LETTER, device="a"))]
+            assert set(await asyncio.gather(*fates)) == {Fate.SPOOLED}
+            await comes(lambda: not spool.messages)
+        assert told(log, "a") == [0, 1]
+        assert [sent.topic for sent in log.sent] == ["readings", "readings", "dead-letters"]
+
+    run(test())
+
+
 def test_a_late_acknowledgement_takes_the_message_out_of_the_spool(tmp_path: Path) -> None:
     async def test() -> None:
         log, telemetry = FakeLog(), RememberingTelemetry()

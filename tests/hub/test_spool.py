@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -163,6 +164,34 @@ def test_after_a_failure_a_lane_begins_where_it_has_not_come_through(tmp_path: P
         await comes(lambda: not spool.messages)
         assert kafka.numbers("a") == [0, 1, 2, 3, 4, 5]
         assert kafka.numbers("b") == [0]
+        await spool.close()
+
+    run(test())
+
+
+def test_what_fails_while_the_next_are_read_goes_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        kafka = Kafka()
+        kafka.raises = Unavailable("away")
+        spool = opened(tmp_path, kafka)
+        await kept(spool, *(record("a", number) for number in range(150)))
+        kafka.raises, kafka.holds = None, True
+        loop, reading, read = asyncio.get_running_loop(), asyncio.Event(), Store.read
+        go_on = threading.Event()
+
+        def slowly(store: Store, lane: str, after: int, *of: int) -> object:
+            if after >= 100:
+                loop.call_soon_threadsafe(reading.set)
+                go_on.wait()
+            return read(store, lane, after, *of)
+
+        monkeypatch.setattr(Store, "read", slowly)
+        await reading.wait()
+        kafka.holds = False
+        kafka.fail()
+        go_on.set()
+        await comes(lambda: not spool.messages)
+        assert kafka.numbers("a") == list(range(150))
         await spool.close()
 
     run(test())
