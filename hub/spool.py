@@ -430,6 +430,8 @@ class Spool:
             self._wake.clear()
             await self._write()
             if self._closing:
+                if self._wake.is_set():
+                    continue  # more came while that was written
                 return
             await self._drain()
             if self._loose and not (self._messages or self._adding):
@@ -492,7 +494,7 @@ class Spool:
         """Hands on what may go, a lane after the other, until enough is under way or something is to be written."""
         for lane in list(self._lanes.values()):
             most = min(MOST_AT_A_TIME, MOST_FLYING - self._flying)
-            if self._paused or self._adding or most <= 0 or self._flying_bytes >= MOST_FLYING_BYTES:
+            if self._closing or self._paused or self._adding or most <= 0 or self._flying_bytes >= MOST_FLYING_BYTES:
                 return
             if not lane.may_go(self._loop.time()):
                 continue

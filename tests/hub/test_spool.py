@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +136,56 @@ def test_the_next_process_goes_on_with_it(tmp_path: Path) -> None:
         await comes(lambda: not spool.messages)
         assert kafka.numbers("a") == list(range(251))
         await spool.close()
+
+    run(test())
+
+
+def test_the_end_writes_what_came_during_the_last_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        kafka = Kafka()
+        kafka.raises = Unavailable("away")
+        spool = opened(tmp_path, kafka)
+        loop, writing, go_on, change = asyncio.get_running_loop(), asyncio.Event(), threading.Event(), Store.change
+
+        def slowly(*those: Any) -> None:
+            loop.call_soon_threadsafe(writing.set)
+            go_on.wait()
+            change(*those)
+
+        monkeypatch.setattr(Store, "change", slowly)
+        first = asyncio.create_task(kept(spool, record("a", 0)))
+        await writing.wait()
+        second = asyncio.create_task(kept(spool, record("a", 1)))
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(spool.close())
+        await asyncio.sleep(0)
+        go_on.set()
+        await closing
+        assert (first.done(), second.done()) == (True, True)
+        assert (await first, await second) == ([None], [None])
+        assert opened(tmp_path, None).messages == 2
+
+    run(test())
+
+
+def test_the_end_drains_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        kafka = Kafka()
+        kafka.raises = Unavailable("away")
+        spool = opened(tmp_path, kafka)
+        await kept(spool, *(record(f"{number}", number) for number in range(900)))
+        loop, reading, read = asyncio.get_running_loop(), asyncio.Event(), Store.read
+
+        def reads(*those: Any) -> object:
+            loop.call_soon_threadsafe(reading.set)
+            return read(*those)
+
+        monkeypatch.setattr(Store, "read", reads)
+        kafka.raises = None
+        await reading.wait()
+        await spool.close()
+        assert len(kafka.there) < 100
+        assert opened(tmp_path, None).messages == 900 - len(kafka.there), "what Kafka has by then has left the spool"
 
     run(test())
 
