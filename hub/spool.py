@@ -34,6 +34,10 @@ MOST_AT_A_TIME = 100
 PAGES_AT_A_TIME = 2500
 PAUSE_S = (0.5, 10.0)
 """After a failure a lane waits so long, and twice as long after each further one, up to the second."""
+DISK_WITHIN_S = 5.0
+"""A disk that has not answered for so long is one that fails."""
+ROOM_AGAIN = 0.9
+"""A spool that was full is so no more when so much of it, or less, is taken."""
 LOCK_WITHIN_S = 5.0
 CLOSE_WITHIN_S = 2.0
 
@@ -126,6 +130,8 @@ class Store:
     def change(self, added: Iterable[Entry], removed: Iterable[int], aside: Mapping[int, str]) -> None:
         """Adds and removes; when it returns, all of it is on the disk. `aside`: which, and why. Raises Unavailable: then nothing has changed."""
         with self._transaction() as connection:
+            # Also where there is nothing to change something is written: whether the disk takes it is what is asked then.
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.executemany(INSERT, map(_row, added))
             connection.executemany("DELETE FROM entries WHERE seq = ?", ((seq,) for seq in removed))
             connection.executemany(
@@ -320,12 +326,15 @@ class Spool:
         self._messages = sum(one.count for one in found)
         self._bytes = sum(one.cost for one in found)
         self._adding: list[Kept] = []
+        self._writing: list[Kept] = []
         self._adding_bytes = 0
         self._removing: set[int] = set()
         self._aside: dict[int, str] = {}
         self._flying = self._flying_bytes = 0
         self._paused = self._full = self._loose = False
         self._disk_trouble = ""
+        self._disk_hangs = False
+        self._disk_again_at = 0.0
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -362,9 +371,11 @@ class Spool:
     def keep(self, record: Outgoing, done: Done, *, flying: bool = False) -> Kept:
         """Keeps a record behind all there is of its lane; `done` is called on the loop once it is on the disk, or with why it is not.
 
-        flying: it was handed to Kafka already; it is not handed over again before `landed` was called. Raises SpoolFull, or Full (too much waits
-        for the disk): then nothing is kept.
+        flying: it was handed to Kafka already; it is not handed over again before `landed` was called. Raises SpoolFull, Full (too much waits for
+        the disk) or Unavailable (it does not answer): then nothing is kept.
         """
+        if self._disk_hangs:
+            raise Unavailable(self._disk_trouble)
         if self._bytes + record.cost > self._max_bytes:
             if not self._full:
                 self._telemetry.spool_full(self._messages)
@@ -440,47 +451,75 @@ class Spool:
     async def _write(self) -> None:
         adding, self._adding, self._adding_bytes = self._adding, [], 0
         removing, aside = set(self._removing), dict(self._aside)
-        if not (adding or removing or aside):
+        if self._disk_trouble and not (adding or self._closing):
+            # The entries that Kafka has taken go on waiting to be removed; nobody waits for that.
+            if self._loop.time() < self._disk_again_at:
+                return
+        elif not (adding or removing or aside):
             return
         # What Kafka has taken meanwhile need not be written at all.
-        entries = [kept.entry for kept in adding if kept.entry.seq not in removing]
+        entries = [kept.entry for kept in adding if not kept.gone]
+        self._writing = adding
         try:
             await self._on_disk(self._store.change, entries, removing, aside)
         except Unavailable as error:
-            self._disk_fails(error)
-            for kept in adding:
-                if not kept.gone:
-                    kept.gone = True
-                    self._forget(kept.lane, kept.entry)
-                kept.done(error)
+            self._disk_fails(str(error))
+            self._not_kept(error)
             return
         self._disk_trouble = ""
         self._removing -= removing
         self._loose |= bool(removing)
         for seq in aside:
             del self._aside[seq]
-        for kept in adding:
+        written, self._writing = self._writing, []
+        for kept in written:
             kept.done(None)
+
+    def _not_kept(self, error: Unavailable) -> None:
+        """What is being written is not, or is of no use by now."""
+        those, self._writing = self._writing, []
+        for kept in those:
+            if not kept.gone:
+                kept.gone = True
+                self._forget(kept.lane, kept.entry)
+            kept.done(error)
 
     async def _shrink(self) -> None:
         try:
             self._loose = await self._on_disk(self._store.shrink)
         except Unavailable as error:
-            self._disk_fails(error)
+            self._telemetry.spool_fails(str(error))
         else:
             if self._loose:
                 self._wake.set()
 
-    def _on_disk(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> asyncio.Future[T]:
-        return self._loop.run_in_executor(self._disk, partial(work, *arguments, **more))
+    async def _on_disk(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> T:
+        alarm = self._loop.call_later(DISK_WITHIN_S, self._hangs)
+        try:
+            return await self._loop.run_in_executor(self._disk, partial(work, *arguments, **more))
+        finally:
+            alarm.cancel()
+            self._disk_hangs = False
 
-    def _disk_fails(self, error: Unavailable) -> None:
-        self._disk_trouble = str(error)
-        self._telemetry.spool_fails(str(error))
-        self._pause()
+    def _hangs(self) -> None:
+        """The disk does not answer: what waits for it is not kept, so that its devices are free to go to Kafka, and nothing more is until it does."""
+        self._disk_hangs = True
+        error = Unavailable("the spool: the disk does not answer")
+        self._disk_fails(str(error))
+        # What is being written may come to be there after all.
+        self._removing.update(kept.entry.seq for kept in self._writing)
+        self._writing += self._adding
+        self._adding, self._adding_bytes = [], 0
+        self._not_kept(error)
+
+    def _disk_fails(self, why: str) -> None:
+        self._disk_trouble = why
+        self._telemetry.spool_fails(why)
+        self._disk_again_at = self._loop.time() + PAUSE_S[0]
+        self._loop.call_at(self._disk_again_at, self._wake.set)
 
     def _pause(self) -> None:
-        """Kafka takes nothing, or the disk does not answer: both are asked again after a while."""
+        """Kafka takes nothing: it is asked again after a while."""
         self._paused = True
         self._loop.call_later(PAUSE_S[0], self._go_on)
 
@@ -509,7 +548,8 @@ class Spool:
         try:
             entries, damaged = await self._on_disk(self._store.read, lane.name, lane.read, most)
         except Unavailable as error:
-            self._disk_fails(error)
+            self._telemetry.spool_fails(str(error))
+            self._failed(lane)
             return
         assert entries or damaged or self._adding, "the spool has less than was counted"
         self._learn()
@@ -590,6 +630,8 @@ class Spool:
     def _forget(self, lane: _Lane, entry: Entry) -> None:
         self._messages -= 1
         self._bytes -= entry.record.cost
+        if self._bytes <= ROOM_AGAIN * self._max_bytes:
+            self._full = False
         self._less(lane)
         self._tell()
 

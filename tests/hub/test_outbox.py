@@ -521,3 +521,60 @@ def test_a_disk_that_does_not_answer_does_not_hold_the_sender_up(
             assert told(log, "a") == [0], "it was written after all; its sender's next is known by its id"
 
     run(test())
+
+
+def test_a_disk_that_hangs_is_told_and_holds_no_device_up_while_kafka_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        log, telemetry = FakeLog(), RememberingTelemetry()
+        log.raises = Unavailable("away")
+        answers, change = threading.Event(), Store.change
+        monkeypatch.setattr("hub.spool.DISK_WITHIN_S", 0.5)
+        monkeypatch.setattr(Store, "change", lambda *those: (answers.wait(), change(*those))[1])
+        async with spooling(tmp_path, log, telemetry, budget_s=0.4) as (box, spool):
+            fates = [box.publish("readings", of("a", 0), b"")]
+            await asyncio.sleep(0)
+            fates.append(box.publish("readings", of("a", 1), b""))
+            assert await asyncio.gather(*fates) == [Fate.REFUSED] * 2
+            await comes(lambda: bool(spool.trouble()))
+            assert "does not answer" in spool.trouble()
+            assert telemetry.named("spool_fails")
+            assert (spool.messages, spool.holds("a")) == (0, False)
+            refused = box.publish("readings", of("a", 2), b"")
+            assert refused.done(), "at once"
+            assert await refused is Fate.REFUSED
+            log.raises, log.keeps = None, True
+            assert await box.publish("readings", of("a", 3), b"") is Fate.PUBLISHED
+            answers.set()
+            await comes(lambda: not spool.trouble())
+            log.raises = Unavailable("away")
+            assert await box.publish("readings", of("a", 4), b"") is Fate.SPOOLED
+            log.raises = None
+            await comes(lambda: not spool.messages)
+            assert told(log, "a") == [3, 4], "nobody was told yes of the others"
+        store = Store(tmp_path / "air.db")
+        store.close()
+        assert store.found == []
+
+    run(test())
+
+
+def test_a_disk_that_hangs_does_not_hold_the_end_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        log = FakeLog()
+        log.raises = Unavailable("away")
+        answers = threading.Event()
+        monkeypatch.setattr(Store, "change", lambda *_: answers.wait())
+        spool = Spool(tmp_path / "air.db", 1 << 30, RememberingTelemetry())
+        box = Outbox("air", log, WIRE, RememberingTelemetry(), 0.4, spool)
+        box.publish("readings", of("a", 0), b"")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert await box.drained(0.4)
+        assert box.balance()["refused"] == 1
+        await spool.close()
+        assert loop.time() - began < 3
+        answers.set()
+
+    run(test())

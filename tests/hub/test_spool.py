@@ -91,6 +91,13 @@ def opened(path: Path, kafka: Kafka | None, telemetry: FeedTelemetry | None = No
     return spool
 
 
+def left(path: Path) -> int:
+    """How many the next process would find."""
+    store = Store(path / "spool/air.db")
+    store.close()
+    return sum(one.count for one in store.found)
+
+
 def test_what_is_on_the_disk_goes_to_kafka_when_it_is_back(tmp_path: Path) -> None:
     async def test() -> None:
         kafka, telemetry = Kafka(), RememberingTelemetry()
@@ -163,7 +170,7 @@ def test_the_end_writes_what_came_during_the_last_write(tmp_path: Path, monkeypa
         await closing
         assert (first.done(), second.done()) == (True, True)
         assert (await first, await second) == ([None], [None])
-        assert opened(tmp_path, None).messages == 2
+        assert left(tmp_path) == 2
 
     run(test())
 
@@ -185,7 +192,7 @@ def test_the_end_drains_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         await reading.wait()
         await spool.close()
         assert len(kafka.there) < 100
-        assert opened(tmp_path, None).messages == 900 - len(kafka.there), "what Kafka has by then has left the spool"
+        assert left(tmp_path) == 900 - len(kafka.there), "what Kafka has by then has left the spool"
 
     run(test())
 
@@ -458,6 +465,84 @@ def test_a_disk_that_takes_nothing_is_told_and_nothing_is_kept(tmp_path: Path, m
         kafka.raises = None
         await comes(lambda: not spool.messages)
         assert kafka.numbers("a") == [1]
+        await spool.close()
+
+    run(test())
+
+
+def test_trouble_that_is_over_is_told_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nothing more is to be kept: else a connector would call itself not ready when Kafka goes the next time."""
+
+    async def test() -> None:
+        kafka = Kafka()
+        kafka.raises = Unavailable("away")
+        spool = opened(tmp_path, kafka, most=3 * record("a", 0).cost)
+        await kept(spool, *(record("a", number) for number in range(3)))
+        with pytest.raises(SpoolFull):
+            spool.keep(record("a", 3), lambda _error: None)
+        kafka.raises = None
+        await comes(lambda: not spool.messages)
+        assert spool.trouble() == ""
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "change", fails)
+            assert await kept(spool, record("a", 4)) != [None]
+            assert spool.trouble()
+        await comes(lambda: not spool.trouble())
+        await spool.close()
+
+    run(test())
+
+
+def fails(*_: object) -> None:
+    raise Unavailable("the spool: database or disk is full")
+
+
+def test_a_disk_that_takes_nothing_more_still_gives_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the devices of which it has something would be refused until it does, though Kafka is there."""
+
+    async def test() -> None:
+        kafka = Kafka()
+        kafka.raises = Unavailable("away")
+        spool = opened(tmp_path, kafka)
+        await kept(spool, *(record(f"{number % 3}", number) for number in range(900)))
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "change", fails)
+            kafka.raises = None
+            await comes(lambda: not spool.messages)
+            assert not any(spool.holds(str(lane)) for lane in range(3))
+            assert kafka.numbers("1") == list(range(1, 900, 3))
+            assert spool.trouble()
+        await comes(lambda: not spool.trouble())
+        await spool.close()
+        assert left(tmp_path) == 0
+
+    run(test())
+
+
+def test_a_device_whose_entries_cannot_be_read_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        kafka, telemetry, read = Kafka(), RememberingTelemetry(), Store.read
+        kafka.raises = Unavailable("away")
+        spool = opened(tmp_path, kafka, telemetry)
+        await kept(spool, *(record(f"{number % 3}", number) for number in range(900)))
+
+        def reads(store: Store, lane: str, *of: int) -> object:
+            if lane == "1":
+                raise Unavailable("the spool: database disk image is malformed")
+            return read(store, lane, *of)
+
+        monkeypatch.setattr(Store, "read", reads)
+        kafka.raises = None
+        began = asyncio.get_running_loop().time()
+        await comes(lambda: spool.messages == 300)
+        assert asyncio.get_running_loop().time() - began < 1.5, "it took a pause for each hundred"
+        assert telemetry.named("spool_fails")
+        assert spool.trouble() == "", "it keeps what comes"
         await spool.close()
 
     run(test())
