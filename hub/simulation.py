@@ -189,9 +189,16 @@ class _Pushing:
                 status, told = 0, None
             if status:
                 known = told if isinstance(told, dict) else {}
-                name, fate = known.get("id", ""), known.get("fate", "")
                 self._log.write(
-                    "answered", device, n=n, sending=sending, attempt=attempt, status=status, fate=fate, id=name
+                    "answered",
+                    device,
+                    n=n,
+                    sending=sending,
+                    attempt=attempt,
+                    status=status,
+                    fate=known.get("fate", ""),
+                    id=known.get("id", ""),
+                    messages=known.get("messages", []),
                 )
             if status and status not in (429, 503):
                 self._answered += 1
