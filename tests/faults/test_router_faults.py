@@ -15,9 +15,9 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from tempfile import TemporaryDirectory
@@ -27,16 +27,16 @@ import pytest
 from kafka import KafkaConsumer
 
 from hub.settings import Settings
-from tests.brokers import Broker, until
+from tests.brokers import Broker
 from tests.faults import checker, replays
 from tests.faults.checker import PARTITIONS, Contract, Log, Run, Stored, Topics, register
 from tests.faults.duties import Duties
 from tests.faults.processes import (
     ROOT,
-    UNKNOWN_COMMIT,
     Connector,
     Follower,
     Router,
+    Routers,
     Transactions,
     now_ms,
     partitions_of,
@@ -64,7 +64,7 @@ RULES: list[dict[str, Any]] = [
 SESSION_TIMEOUT_MS = 6_000
 # What is sent this long before a kill may be under way, and Kafka may be away this long after all serve again.
 UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 5_000
-JOINED_WITHIN_S, KILLED_WITHIN_S, STATIONS_WITHIN_S, READ_WITHIN_S = 45.0, 40.0, 180.0, 30.0
+KILLED_WITHIN_S, STATIONS_WITHIN_S, READ_WITHIN_S = 40.0, 180.0, 30.0
 
 pytestmark = [
     pytest.mark.kafka,
@@ -81,38 +81,6 @@ class Kill:
     at: int
     over: int
     in_transaction: bool = False
-
-
-@dataclass
-class Routers:
-    """All slots. One that ends because only Kafka knows what became of its transaction is started again, as its keeper would do."""
-
-    routers: Sequence[Router]
-    ended: list[int] = field(default_factory=list)
-
-    def start(self) -> None:
-        for router in self.routers:
-            router.begin()
-        until(lambda: all(router.is_ready() for router in self.routers), JOINED_WITHIN_S)
-
-    def stop(self) -> list[int]:
-        """In order; the exit codes."""
-        for router in self.routers:
-            router.process.terminate()
-        return [router.process.wait(15) for router in self.routers]
-
-    def kill(self) -> None:
-        for router in self.routers:
-            if hasattr(router, "process"):
-                router.kill()
-
-    def tend(self) -> None:
-        for router in self.routers:
-            code = router.process.poll()
-            if code is not None:
-                self.ended.append(code)
-                assert code == UNKNOWN_COMMIT, f"{router.name}: {code}\n" + router.log.read_text("utf-8")[-2000:]
-                router.begin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +104,7 @@ class Stage:
         running.callback(connector.kill)
         connector.start()
         rules = json.dumps(RULES)
-        routers = Routers([Router(slot, data, broker.bootstrap, rules, SESSION_TIMEOUT_MS) for slot in range(SLOTS)])
+        routers = Routers([Router(slot, data, broker.bootstrap, SESSION_TIMEOUT_MS, rules) for slot in range(SLOTS)])
         running.callback(routers.kill)
         routers.start()
         follower = Follower(broker.bootstrap, WRITTEN)
@@ -156,9 +124,9 @@ class Stage:
         return simulated(self.connector.address, self.log(number), messages=messages, interval=interval_s, **MANNERS)
 
     def until_all_is_sent_and_read(self, stations: Popen[bytes]) -> None:
-        wait_for(lambda: stations.poll() is not None, self.routers, STATIONS_WITHIN_S)
+        self.routers.wait_for(lambda: stations.poll() is not None, STATIONS_WITHIN_S)
         assert stations.returncode == 0
-        wait_for(self.is_read, self.routers, READ_WITHIN_S)
+        self.routers.wait_for(self.is_read, READ_WITHIN_S)
 
     def evidence(self, log: Log, kills: Sequence[Kill]) -> RouterRun:
         """What is there to judge by, once nothing is left to do."""
@@ -242,7 +210,7 @@ def carried_out() -> Carried:
             stage.until_all_is_sent_and_read(stations)
         log = Log.read(stage.log(1), stage.log(2))
         decided = max(message.attempts[-1].at for message in log.messages) + (10 + WAIT_S) * 1000 + NOTICED_MS + 1_000
-        wait_for(lambda: now_ms() > decided and stage.is_read(), stage.routers, READ_WITHIN_S + WAIT_S)
+        stage.routers.wait_for(lambda: now_ms() > decided and stage.is_read(), READ_WITHIN_S + WAIT_S)
         run = stage.evidence(log, kills)
         aborted = in_all(stage.broker.bootstrap) - len(run.written.records)
         codes += stage.routers.stop()
@@ -281,7 +249,7 @@ def kill_by_chance(stations: Popen[bytes], stage: Stage) -> list[Kill]:
 
 def pause(seconds: float, routers: Routers) -> None:
     end = time.monotonic() + seconds
-    wait_for(lambda: time.monotonic() > end, routers, seconds + 10)
+    routers.wait_for(lambda: time.monotonic() > end, seconds + 10)
 
 
 def kill_in_transaction(routers: Routers, transactions: Transactions, chance: random.Random) -> Kill:
@@ -289,29 +257,17 @@ def kill_in_transaction(routers: Routers, transactions: Transactions, chance: ra
     kills: list[Kill] = []
 
     def is_killed() -> bool:
-        router = chance.choice(routers.routers)
-        with router.frozen():
-            if router.process.poll() is None and transactions.is_in_one(router):
-                at = now_ms()
-                router.kill()
-                router.start()
-                kills.append(Kill("router", at, now_ms(), in_transaction=True))
-                return True
-        time.sleep(chance.uniform(0, 0.05))
-        return False
+        killed = routers.killed_in_transaction(chance, transactions)
+        if killed is None:
+            time.sleep(chance.uniform(0, 0.05))
+            return False
+        router, at = killed
+        router.start()
+        kills.append(Kill("router", at, now_ms(), in_transaction=True))
+        return True
 
-    wait_for(is_killed, routers, KILLED_WITHIN_S)
+    routers.wait_for(is_killed, KILLED_WITHIN_S)
     return kills[0]
-
-
-def wait_for(look: Callable[[], bool], routers: Routers, within_s: float) -> None:
-    """Looks until it is so, and meanwhile starts routers again that have ended by themselves."""
-
-    def is_so() -> bool:
-        routers.tend()
-        return look()
-
-    until(is_so, within_s)
 
 
 def tickets_in(state: str, written: Topics) -> set[str]:
