@@ -69,6 +69,7 @@ class Wrong(StrEnum):
     # What `ticket_checker` finds.
     UNDECIDED = "undecided"  # a record, or the mean of a period, that no decision speaks of
     DECIDED_TWICE = "decided_twice"
+    OPENED_TWICE = "opened_twice"  # an alert has opened more than one ticket
     UNEXPECTED = "unexpected"  # a decision, step, ticket or tick that follows from nothing
     OUTCOME = "outcome"  # decided another way than it should be
     SEQ = "seq"  # a town's decisions are not numbered 1, 2, 3 ...

@@ -21,7 +21,7 @@ import fastavro
 import pytest
 from kafka.partitioner.default import murmur2
 
-from tests.faults import checker, duties, ticket_checker
+from tests.faults import checker, duties, push_checker, ticket_checker
 from tests.faults.checker import Balance, Contract, Finding, Log, Run, Stored, Topics, Wrong
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -369,6 +369,7 @@ def test_partitions_are_kafkas() -> None:
         (checker, {"fastavro", "kafka"}),
         (duties, set()),
         (ticket_checker, {"fastavro", "kafka", "tests.faults.checker", "tests.faults.duties"}),
+        (push_checker, {"tests.faults.checker", "tests.faults.ticket_checker"}),
     ],
 )
 def test_it_shares_no_code_with_what_it_checks(witness: ModuleType, allowed: set[str]) -> None:

@@ -52,7 +52,10 @@ USUAL_MARKS = ("", "N")
 STANDARD = "GB/T 47678.5-2026"
 # So long after it is time, at the latest, an idle router has noticed.
 NOTICED_MS = 5_000
-NO_CHANGE = frozenset({"repeated", "forwarded"})
+Place = tuple[str, int, int]
+"""Topic, partition, offset."""
+# What says nothing new of an alert: it was decided before, or is decided elsewhere.
+NO_CHANGE = frozenset({"repeated", "forwarded", "handed-over"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -502,17 +505,17 @@ class Judgement:
                 self._wrong(Wrong.TOPIC, stored.place, f"a {name}")
         return written
 
-    def _came(self) -> dict[tuple[str, int, int], Came]:
+    def _came(self) -> dict[Place, Came]:
         """By place: every input record that comes of a sender's message."""
         run = self._run.run
         senders = Senders(run.log)
-        inputs: dict[tuple[str, int, int], Came] = {}
+        inputs: dict[Place, Came] = {}
         for stored in run.topics.records:
             if stored.topic in INPUTS and isinstance(kept := judged(stored, run, senders), Kept):
                 device = run.register[kept.message.device]
                 fields = Expected(device, run.minute_period_s).record(kept.message, kept.accepted_at)
-                inputs[_place(stored)] = Came(stored, kept, fields)
-        envelopes: Counter[tuple[str, int, int]] = Counter()
+                inputs[place_of(stored)] = Came(stored, kept, fields)
+        envelopes: Counter[Place] = Counter()
         for each in self._written[HANDED_OVER]:
             origin = each.fields["topic"], each.fields["partition"], each.fields["offset"]
             came = inputs.get(origin)
@@ -523,14 +526,14 @@ class Judgement:
             whole = came.stored.key, came.stored.value, [{"name": n, "value": v} for n, v in came.stored.headers]
             if (each.fields["key"], each.fields["value"], each.fields["headers"]) != whole:
                 self._wrong(Wrong.FIELD, each.place, f"not what lies at {came.stored.place}")
-            inputs[_place(each.stored)] = Came(each.stored, came.sender, came.fields, envelope=True)
+            inputs[place_of(each.stored)] = Came(each.stored, came.sender, came.fields, envelope=True)
         for origin, came in inputs.items():
             if not came.envelope and not came.is_home and envelopes[origin] != 1:
                 self._wrong(Wrong.PARTITION, came.stored.place, f"handed over {envelopes[origin]} times, not once")
         return inputs
 
     def _views(self) -> None:
-        one, other = ({_place(each): each for each in view.records} for view in (self._run.written, self._run.again))
+        one, other = ({place_of(each): each for each in view.records} for view in (self._run.written, self._run.again))
         for place in sorted(one.keys() | other.keys()):
             if one.get(place) != other.get(place):
                 missing = "one" if place not in one else "the other" if place not in other else ""
@@ -568,7 +571,7 @@ class Judgement:
 
     def _journal(self) -> None:
         """Numbers, generations and ranges; and through them, in their order, what follows from each record."""
-        covered: dict[tuple[str, int, int], str] = {}
+        covered: dict[Place, str] = {}
         for partition, records in enumerate(self._by_partition(JOURNAL)):
             generation, owner = 0, -1
             last: dict[str, int] = defaultdict(lambda: -1)
@@ -592,9 +595,7 @@ class Judgement:
             if place not in covered:
                 self._wrong(Wrong.RANGE, came.stored.place, "in no range of the journal")
 
-    def _apply(
-        self, partition: Partition, journal: Written, last: dict[str, int], covered: dict[tuple[str, int, int], str]
-    ) -> None:
+    def _apply(self, partition: Partition, journal: Written, last: dict[str, int], covered: dict[Place, str]) -> None:
         fields, number = journal.fields, journal.stored.partition
         events: list[Came] = []
         if not fields["ranges"] and not fields["ticks"]:
@@ -711,14 +712,8 @@ class Judgement:
 
     def _balance(self) -> None:
         """Sums that must come out even where no single record can be blamed."""
-        records = sum(came.sender.name == "AirAlert" for came in self._inputs.values())
-        decisions = [each.fields for each in self._written[DECISIONS] if each.fields["origin"] == "record"]
-        if records != len(decisions):
-            self._wrong(Wrong.BALANCE, DECISIONS, f"{records} records of alerts, {len(decisions)} decisions")
-        changing = Counter(fields["id"] for fields in decisions if fields["outcome"] not in NO_CHANGE)
-        for alert in {came.fields["id"] for came in self._inputs.values() if came.sender.name == "AirAlert"}:
-            if changing[alert] != 1:
-                self._wrong(Wrong.BALANCE, alert, f"{changing[alert]} of its records are more than a repetition")
+        alerts = {place: came.fields["id"] for place, came in self._inputs.items() if came.sender.name == "AirAlert"}
+        self.found += records_balance(alerts, self._written[DECISIONS], self._written[EVENTS])
 
     # ---- tickets
 
@@ -835,6 +830,57 @@ class Judgement:
                     self._wrong(Wrong.LATEST, state.place, detail)
 
 
+def records_balance(
+    alerts: Mapping[Place, str], decisions: Iterable[Written], steps: Iterable[Written]
+) -> Iterator[Finding]:
+    """The second balance: one decision for each record of an alert, one record of each alert that is more than a repetition, and no alert
+    that opens two tickets. `alerts`: ids by place, what was handed over included.
+    """
+    by_place: dict[Place, list[Written]] = defaultdict(list)
+    for each in decisions:
+        if each.fields["origin"] == "record":
+            by_place[_origin(each.fields)].append(each)
+    for place in sorted(alerts.keys() | by_place.keys()):
+        yield from _decided_once(place, alerts.get(place), by_place[place])
+    changing: dict[str, list[str]] = {alert: [] for alert in alerts.values()}
+    for place, alert in alerts.items():
+        for each in by_place[place]:
+            if each.fields["outcome"] not in NO_CHANGE:
+                changing[alert].append(f"{each.fields['outcome']} at {each.place}")
+    for alert, told in changing.items():
+        if len(told) != 1:
+            detail = f"{len(told)} of its records are more than a repetition: {', '.join(told) or 'none'}"
+            yield Finding(Wrong.BALANCE, alert, detail)
+    yield from _opened_once(steps)
+
+
+def _decided_once(place: Place, alert: str | None, decided: Sequence[Written]) -> Iterator[Finding]:
+    there = "/".join(map(str, place))
+    if alert is None:
+        for each in decided:
+            detail = f"{each.fields['outcome']} {each.fields['id']}, and no alert lies at {there}"
+            yield Finding(Wrong.UNEXPECTED, each.place, detail)
+        return
+    if not decided:
+        yield Finding(Wrong.UNDECIDED, there, f"no decision speaks of {alert}")
+    if len(decided) > 1:
+        yield Finding(Wrong.DECIDED_TWICE, there, f"{alert} at {' and '.join(each.place for each in decided)}")
+    for each in decided:
+        if each.fields["id"] != alert:
+            yield Finding(Wrong.FIELD, each.place, f"id is {each.fields['id']!r}, and {alert!r} lies at {there}")
+
+
+def _opened_once(steps: Iterable[Written]) -> Iterator[Finding]:
+    opened: dict[str, list[Written]] = defaultdict(list)
+    for each in steps:
+        if each.fields["step"] == "opened":
+            opened[each.fields["alert"]].append(each)
+    for alert, told in opened.items():
+        if len({each.fields["ticket_id"] for each in told}) > 1:
+            detail = " and ".join(f"{each.fields['ticket_id']} at {each.place}" for each in told)
+            yield Finding(Wrong.OPENED_TWICE, alert, f"has opened {detail}")
+
+
 def _grouped(records: Iterable[Written], *names: str) -> dict[tuple[Any, ...], list[Written]]:
     groups: dict[tuple[Any, ...], list[Written]] = defaultdict(list)
     for each in records:
@@ -842,11 +888,11 @@ def _grouped(records: Iterable[Written], *names: str) -> dict[tuple[Any, ...], l
     return groups
 
 
-def _place(stored: Stored) -> tuple[str, int, int]:
+def place_of(stored: Stored) -> Place:
     return stored.topic, stored.partition, stored.offset
 
 
-def _origin(fields: Fields) -> tuple[str, int, int]:
+def _origin(fields: Fields) -> Place:
     return fields.get("topic", ""), fields.get("partition", -1), fields.get("offset", -1)
 
 
