@@ -6,23 +6,21 @@ out. Times are seconds after `BEGIN`, a multiple of the period.
 
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import fastavro
 import pytest
 from kafka.partitioner.default import murmur2
 
 from tests.faults import checker, ticket_checker
 from tests.faults.checker import Balance, Contract, Finding, Log, Run, Stored, Topics, Wrong
+from tests.faults.encoding import SCHEMAS, encoder
 from tests.faults.ticket_checker import RouterRun, Rule
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
 BEGIN = 1_772_424_000_000  # 2026-03-02 12:00:00 in Beijing
 TRANSIT_MS = 120
 REBALANCED = BEGIN + 28_000
@@ -44,20 +42,6 @@ RULES = (
 PM10, PM25, ALARM = (rule.kind for rule in RULES)
 
 Fields = dict[str, Any]
-
-
-def encoder(name: str, version: int = 1) -> Callable[[Fields], bytes]:
-    definition = json.loads((SCHEMAS / f"{name}.v{version}.avsc").read_text(encoding="utf-8"))
-    number = checker.schema_id(definition)
-    schema = fastavro.parse_schema(definition)
-
-    def encode(fields: Fields) -> bytes:
-        out = BytesIO(b"\0" + number.to_bytes(4, "big"))
-        out.seek(5)
-        fastavro.schemaless_writer(out, schema, fields, strict_allow_default=True)
-        return out.getvalue()
-
-    return encode
 
 
 ENCODERS = {
@@ -708,6 +692,40 @@ def test_a_transaction_applied_twice_is_found() -> None:
                 offset=lane[-1].offset + 2,
             )
             assert wrongs(judged(run, [*run.written.records, again])) >= {Wrong.RANGE}
+
+
+def test_an_alert_that_opens_two_tickets_is_found() -> None:
+    """A step with another ticket; what is said of the alert, both readers and both topics agree on."""
+    opened = 0
+    for run, record, others in each_record():
+        fields = decoded(record)
+        if record.topic != "ticket-events" or fields["step"] != "opened":
+            continue
+        ticket = f"{fields['town']}-{'0' * 16}"
+        second = fields | {"id": f"{ticket}/1", "ticket_id": ticket}
+        other = replace(record, offset=1001, value=ENCODERS["ticket-events"](second))
+        found = [one for one in judged(run, [*others, record, other]) if one.wrong is Wrong.OPENED_TWICE]
+        assert [one.where for one in found] == [fields["alert"]]
+        assert ticket in found[0].detail
+        opened += 1
+    assert opened == 5
+
+
+def test_a_decision_of_another_record_than_it_names_is_found() -> None:
+    """The outcomes of an alert and of its repetition, exchanged: each alert has its one, and each record its own."""
+    run = story().run()
+    alarms = [
+        each for each in run.written.records if each.topic == "decisions" and decoded(each)["topic"] == "alerts.air"
+    ]
+    one, other = alarms[0], alarms[-1]
+    places = [{name: decoded(each)[name] for name in ("topic", "partition", "offset")} for each in (one, other)]
+    swapped = [
+        replace(each, value=ENCODERS["decisions"](decoded(each) | place))
+        for each, place in zip((one, other), places[::-1], strict=True)
+    ]
+    others = [each for each in run.written.records if each not in (one, other)]
+    found = {(each.where, each.wrong) for each in judged(run, [*others, *swapped])}
+    assert found >= {(one.place, Wrong.FIELD), (other.place, Wrong.FIELD)}
 
 
 def test_a_generation_that_goes_back_or_has_two_owners_is_found() -> None:

@@ -1,0 +1,633 @@
+"""The checker of pushes finds nothing wrong with a sound run, and everything that is done to one.
+
+The run is made up by hand: a camera, a drone and a satellite service, as a connector without a spool takes them, and as one with a spool does.
+Times are milliseconds.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import push_checker
+from tests.faults.checker import Balance, Contract, Finding, Stored, Topics, Wrong, partition_of
+from tests.faults.encoding import SCHEMAS, Fields, encoder
+from tests.faults.push_checker import SLACK_MS, Feed, PushRun
+
+BEGIN = 1_772_424_000_000  # 2026-03-02 12:00:00 in Beijing
+HOME, OTHER = "410122106", "410122108"
+SATELLITE, DRONE = "xunjian-satellite", "XJ-UAV-0001"
+ENCODERS = {
+    "alerts.camera": encoder("camera_alert"),
+    "alerts.patrol": encoder("patrol_alert"),
+    "dead-letters": encoder("dead_letter", 2),
+    "handed-over": encoder("handed_over"),
+    "decisions": encoder("decision"),
+    "ticket-events": encoder("ticket_event", 2),
+}
+CONTRACT = Contract(SCHEMAS)
+
+
+@dataclass
+class Story:
+    """Writes what senders, connectors and router would have. `spool`: whether the connectors have one."""
+
+    spool: bool
+    now: int = BEGIN
+    lines: dict[str, list[Fields]] = field(default_factory=lambda: {"camera": [], "patrol": []})
+    records: dict[tuple[str, int], list[Stored]] = field(default_factory=dict)
+    fates: dict[str, Counter[str]] = field(default_factory=lambda: {"camera": Counter(), "patrol": Counter()})
+    decided: set[tuple[str, str]] = field(default_factory=set)
+
+    def line(self, feed: str, what: str, sender: str, n: int, **more: object) -> None:
+        self.lines[feed].append({"what": what, "at": self.now, "device": sender, "n": n, "sending": 0, **more})
+
+    def sent(
+        self, feed: str, sender: str, n: int, attempt: int = 1, *, sending: int = 0, expect: str = "alert"
+    ) -> None:
+        self.now += 3 * SLACK_MS
+        self.line(feed, "sent", sender, n, sending=sending, attempt=attempt, expect=expect)
+        self.now += 5
+
+    def heard(
+        self, feed: str, sender: str, n: int, *parts: tuple[str, str], status: int = 200, sending: int = 0
+    ) -> None:
+        """With the fate of each message, which the connector counts here."""
+        self.now += 5
+        name, fate = parts[0]
+        self.fates[feed].update(fate or "refused" for _, fate in parts)
+        messages = [{"id": one, "fate": what} for one, what in parts] if len(parts) > 1 else []
+        self.line(feed, "answered", sender, n, sending=sending, status=status, id=name, fate=fate, messages=messages)
+
+    def append(self, topic: str, partition: int, fields: Fields) -> Stored:
+        self.now += 5
+        lane = self.records.setdefault((topic, partition), [])
+        stored = Stored(topic, partition, len(lane), self.now, b"", (), ENCODERS[topic](fields))
+        lane.append(stored)
+        return stored
+
+    def alert(
+        self, feed: str, name: str, outcome: str, *, device: str = "", accepted_at: int = 0, town: str = HOME
+    ) -> Stored:
+        """It is accepted now, if nothing else is said; the router decides it at once, as `outcome` says or as a repetition."""
+        fields = {"id": name, "town": HOME, "device": device, "accepted_at": accepted_at or self.now}
+        stored = self.append(f"alerts.{feed}", partition_of(HOME.encode()), fields)
+        self.decides(stored, name, HOME, outcome if town == HOME else "handed-over")
+        if town != HOME:
+            about = {"topic": stored.topic, "partition": stored.partition, "offset": stored.offset, "key": b""}
+            envelope = self.append(
+                "handed-over", partition_of(town.encode()), about | {"value": stored.value, "headers": []}
+            )
+            self.decides(envelope, name, town, outcome)
+        return stored
+
+    def decides(self, stored: Stored, name: str, town: str, outcome: str) -> None:
+        outcome = "repeated" if (name, town) in self.decided else outcome
+        self.decided.add((name, town))
+        ticket = f"{town}-{abs(hash(name)):x}" if outcome == "opened" else ""
+        fields = {
+            "id": name,
+            "town": town,
+            "origin": "record",
+            "topic": stored.topic,
+            "partition": stored.partition,
+            "offset": stored.offset,
+            "outcome": outcome,
+            "ticket_id": ticket,
+        }
+        self.append("decisions", partition_of(town.encode()), fields)
+        if ticket:
+            step = {
+                "id": f"{ticket}/1",
+                "ticket_id": ticket,
+                "town": town,
+                "version": 1,
+                "step": "opened",
+                "alert": name,
+            }
+            self.append("ticket-events", partition_of(town.encode()), step)
+
+    def letter(self, feed: str, name: str) -> None:
+        self.append("dead-letters", 0, {"id": name, "feed": feed, "raw": b"", "accepted_at": self.now})
+
+    def run(self) -> PushRun:
+        topics = Topics(tuple(one for place in sorted(self.records) for one in self.records[place]))
+        senders = {"camera": {}, "patrol": {"uav-1": DRONE}}
+        feeds = tuple(
+            Feed(
+                name,
+                push_checker.told(self.lines[name]),
+                senders[name],
+                Balance(BEGIN, self.fates[name].total(), dict(self.fates[name])),
+            )
+            for name in senders
+        )
+        return PushRun(feeds, topics, CONTRACT)
+
+
+def story(*, spool: bool) -> Story:
+    s = Story(spool)
+    camera(s)
+    patrol(s)
+    return s
+
+
+def camera(s: Story) -> None:
+    """One camera: all that can become of what it sends."""
+
+    def one(n: int, name: str, outcome: str, *, sending: int = 0) -> None:
+        s.sent("camera", "cam", n, sending=sending)
+        s.alert("camera", name, outcome, device="cam")
+        s.heard("camera", "cam", n, (name, "published"), sending=sending)
+
+    s.sent("camera", "cam", 1, expect="empty")
+    s.heard("camera", "cam", 1, ("", "empty"))
+    one(2, "cam/A", "opened")
+    # Refused, because Kafka was too slow, and there all the same.
+    s.sent("camera", "cam", 3)
+    s.alert("camera", "cam/B", "updated", device="cam")
+    s.heard("camera", "cam", 3, ("", ""), status=503)
+    s.sent("camera", "cam", 3, 2)
+    s.alert("camera", "cam/B", "", device="cam")
+    s.heard("camera", "cam", 3, ("cam/B", "published"))
+    # Another message of the same second has the same id.
+    one(4, "cam/B", "")
+    # It is a camera that says everything twice.
+    one(5, "cam/C", "cleared")
+    one(5, "cam/C", "", sending=1)
+    s.sent("camera", "cam", 6, expect="dead-letter")
+    s.letter("camera", "camera/1")
+    s.heard("camera", "cam", 6, ("camera/1", "dead-lettered"))
+    # The connector is killed when it has kept a message whose id holds the minute.
+    s.sent("camera", "cam", 7)
+    s.alert("camera", "cam/minute 1", "opened", device="cam")
+    s.fates["camera"]["published"] += 1
+    s.now += 60_000
+    s.sent("camera", "cam", 7, 2)
+    s.alert("camera", "cam/minute 2", "updated", device="cam")
+    s.heard("camera", "cam", 7, ("cam/minute 2", "published"))
+    away(s)
+    one(10, "cam/F", "expired")
+
+
+def away(s: Story) -> None:
+    """Kafka is away while two messages come."""
+    if not s.spool:
+        for n, name in ((8, "cam/D"), (9, "cam/E")):
+            s.sent("camera", "cam", n)
+            s.heard("camera", "cam", n, ("", ""), status=503)
+            s.now += 5_000
+            s.sent("camera", "cam", n, 2)
+            s.alert("camera", name, "updated", device="cam")
+            s.heard("camera", "cam", n, (name, "published"))
+        return
+    moments = []
+    for n, name in ((8, "cam/D"), (9, "cam/E")):
+        s.sent("camera", "cam", n)
+        moments.append(s.now)
+        s.heard("camera", "cam", n, (name, "spooled"))
+    s.now += 20_000
+    # The first one reaches its topic by the way on which it was too late, and out of the spool.
+    s.alert("camera", "cam/D", "updated", device="cam", accepted_at=moments[0])
+    s.alert("camera", "cam/E", "updated", device="cam", accepted_at=moments[1])
+    s.alert("camera", "cam/D", "", device="cam", accepted_at=moments[0])
+
+
+def patrol(s: Story) -> None:
+    """A satellite's spots, of which one lies in another town, and a drone."""
+    s.sent("patrol", SATELLITE, 1)
+    s.alert("patrol", "spot/1", "opened")
+    s.alert("patrol", "spot/2", "opened", town=OTHER)
+    s.heard("patrol", SATELLITE, 1, ("spot/1", "published"), ("spot/2", "published"))
+    s.sent("patrol", DRONE, 1)
+    s.alert("patrol", "WJ/1", "opened", device="uav-1")
+    s.heard("patrol", DRONE, 1, ("WJ/1", "published"))
+    s.sent("patrol", DRONE, 2, expect="problem")
+    s.letter("patrol", "patrol/1")
+    s.heard("patrol", DRONE, 2, ("patrol/1", "dead-lettered"), status=400)
+    s.sent("patrol", SATELLITE, 2)
+    s.alert("patrol", "spot/3", "opened")
+    s.letter("patrol", "patrol/2")
+    s.heard("patrol", SATELLITE, 2, ("spot/3", "published"), ("patrol/2", "dead-lettered"))
+    s.sent("patrol", DRONE, 3)
+    s.alert("patrol", "WJ/1/EXCLUDED", "cleared", device="uav-1")
+    s.heard("patrol", DRONE, 3, ("WJ/1/EXCLUDED", "published"))
+
+
+WORLDS = pytest.mark.parametrize("spool", [False, True], ids=["refuses", "spools"])
+ALERTS = ("alerts.camera", "alerts.patrol")
+
+
+def wrongs(found: Iterable[Finding]) -> set[Wrong]:
+    return {finding.wrong for finding in found}
+
+
+def holding(run: PushRun, records: Iterable[Stored]) -> list[Finding]:
+    """The findings when the topics hold these."""
+    topics = Topics(tuple(sorted(records, key=lambda one: (one.topic, one.partition, one.offset))))
+    return push_checker.findings(replace(run, topics=topics))
+
+
+def fields_of(record: Stored) -> Fields:
+    return CONTRACT.decode(record.value or b"")[1]
+
+
+def changed(record: Stored, **to: Any) -> Stored:
+    return replace(record, value=ENCODERS[record.topic](fields_of(record) | to))
+
+
+def each_of(run: PushRun, *topics: str) -> Iterator[tuple[Stored, Fields, list[Stored]]]:
+    """Each record of these topics, what it says, and all others of the run."""
+    for record in run.topics.records:
+        if record.topic in topics:
+            yield record, fields_of(record), [each for each in run.topics.records if each is not record]
+
+
+def without_balances(run: PushRun) -> PushRun:
+    """As if the connectors had counted nothing: then only the senders know."""
+    none = Balance(BEGIN * 2, 0, {})
+    return replace(run, feeds=tuple(replace(feed, balance=none) for feed in run.feeds))
+
+
+def tampered(spool: bool, change: Callable[[Fields], Iterable[Fields]]) -> list[Finding]:
+    """The findings when the senders say something else."""
+    s = story(spool=spool)
+    s.lines = {feed: [line for one in lines for line in change(one)] for feed, lines in s.lines.items()}
+    return push_checker.findings(s.run())
+
+
+# ---- a sound run
+
+
+@WORLDS
+def test_nothing_is_found_in_a_sound_run(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    assert push_checker.findings(run) == []
+    assert {record.topic for record in run.topics.records} == set(push_checker.RECORD_OF_TOPIC)
+
+
+def test_what_was_under_way_at_a_moment_is_pending() -> None:
+    push = next(one for one in story(spool=False).run().feeds[0].pushes if one.n == 3)
+    first, second = push.sent
+    moments = (first - 1, first, push.heard[0].at - 1, push.heard[0].at, second, push.heard[1].at)
+    assert [push.pending(at) for at in moments] == [False, True, True, False, True, False]
+
+
+def test_a_log_is_read_as_it_was_written(tmp_path: Path) -> None:
+    s = story(spool=False)
+    log = tmp_path / "log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in s.lines["patrol"]), encoding="utf-8")
+    assert push_checker.pushes(log) == push_checker.told(s.lines["patrol"])
+    with pytest.raises(ValueError, match="no happening"):
+        push_checker.told([{"what": "slept", "device": "cam", "n": 1}])
+
+
+# ---- messages
+
+
+@WORLDS
+def test_a_record_that_is_missing_is_found(*, spool: bool) -> None:
+    """By the senders alone where they had heard a yes for it; and by the connector's sums, where nothing that was refused may take its place."""
+    run = story(spool=spool).run()
+    for _, fields, others in each_of(run, *ALERTS, "dead-letters"):
+        lost = {one.where for one in holding(without_balances(run), others) if one.wrong is Wrong.LOST}
+        # Of these there are more records than its sender has heard of.
+        if fields["id"] not in {"cam/minute 1", "cam/B", *(["cam/D"] if spool else [])}:
+            assert fields["id"] in lost
+        if fields["id"].split("/")[0] != "cam" and fields.get("feed") != "camera":
+            assert "connector patrol" in {one.where for one in holding(run, others) if one.wrong is Wrong.BALANCE}
+
+
+@WORLDS
+def test_a_yes_more_than_there_are_records_is_found(*, spool: bool) -> None:
+    """Refused once and kept, published twice: three records. None of them may be missing twice."""
+    run = without_balances(story(spool=spool).run())
+    b = [record for record, fields, _ in each_of(run, "alerts.camera") if fields["id"] == "cam/B"]
+    assert len(b) == 3
+    left = [each for each in run.topics.records if each not in b[:2]]
+    found = [one for one in holding(run, left) if one.wrong is Wrong.LOST]
+    assert [(one.where, one.detail) for one in found] == [
+        ("cam/B", "cam message 3 of camera heard 2 times published, and there are 1 records")
+    ]
+
+
+@WORLDS
+def test_a_record_where_its_fate_does_not_say_is_found(*, spool: bool) -> None:
+    """`published` lies on the feed's topic and `dead-lettered` in the dead letters, not the other way round."""
+    for fate, other in (("published", "dead-lettered"), ("dead-lettered", "published")):
+
+        def lie(line: Fields, fate: str = fate, other: str = other) -> list[Fields]:
+            messages = [
+                one | {"fate": other if one["fate"] == fate else one["fate"]} for one in line.get("messages", ())
+            ]
+            return [line | ({"fate": other} if line.get("fate") == fate else {}) | {"messages": messages}]
+
+        assert Wrong.LOST in wrongs(tampered(spool, lie))
+
+
+@WORLDS
+def test_a_second_message_of_a_push_that_is_missing_is_found(*, spool: bool) -> None:
+    run = without_balances(story(spool=spool).run())
+    left = [each for each in run.topics.records if fields_of(each).get("id") != "spot/2"]
+    assert ("spot/2", Wrong.LOST) in {(one.where, one.wrong) for one in holding(run, left)}
+
+
+@WORLDS
+def test_another_moment_of_acceptance_is_found(*, spool: bool) -> None:
+    """Before the message was first sent, or after its yes: as when a connector puts the moment at which the spool is emptied."""
+    run = without_balances(story(spool=spool).run())
+    altered = 0
+    for record, fields, others in each_of(run, *ALERTS, "dead-letters"):
+        told_of = [push for feed in run.feeds for push in feed.pushes if told_to(push, fields["id"])]
+        if not told_of:
+            continue
+        first, last = min(push.sent[0] for push in told_of), max(push.yes[-1].at for push in told_of)
+        for at, said in (
+            (first - SLACK_MS - 1, "before it was first sent"),
+            (last + SLACK_MS + 1, "after it had heard"),
+        ):
+            other = replace(changed(record, accepted_at=at), timestamp=max(at, record.timestamp))
+            found = [one for one in holding(run, [*others, other]) if one.wrong is Wrong.TIME]
+            assert any(said in one.detail and fields["id"] in one.detail for one in found), (fields, found)
+            altered += 1
+        for at in (first, last):
+            # Within the bounds nobody can tell: but for an order that no longer comes out.
+            other = replace(changed(record, accepted_at=at), timestamp=max(at, record.timestamp))
+            assert not any("was first sent" in one.detail for one in holding(run, [*others, other]))
+    assert altered > 30
+
+
+def told_to(push: push_checker.Push, name: str) -> bool:
+    return any(name == one for answer in push.yes for one, _ in answer.parts)
+
+
+@WORLDS
+def test_a_record_appended_before_it_was_accepted_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, *ALERTS, "dead-letters"):
+        early = replace(record, timestamp=fields["accepted_at"] - 1)
+        found = holding(run, [*others, early])
+        assert any(one.wrong is Wrong.TIME and "before it was accepted" in one.detail for one in found)
+
+
+@WORLDS
+def test_a_record_appended_after_its_sender_was_told_that_it_is_there_is_found(*, spool: bool) -> None:
+    """What was told to lie in the spool may come later."""
+    run = story(spool=spool).run()
+    for name, is_wrong in {"cam/A": True, "spot/2": True, "patrol/1": True, "cam/E": not spool}.items():
+        for record, fields, others in each_of(run, *ALERTS, "dead-letters"):
+            if fields["id"] == name:
+                found = holding(run, [*others, replace(record, timestamp=record.timestamp + 60_000)])
+                assert (Wrong.TIME in wrongs(found)) == is_wrong, name
+
+
+@WORLDS
+def test_a_record_that_nobody_sent_is_found(*, spool: bool) -> None:
+    """Under another id: unless a sending of this very sender came to nothing around that moment."""
+    run = story(spool=spool).run()
+    checked = 0
+    for record, fields, others in each_of(run, *ALERTS, "dead-letters"):
+        around = [push for feed in run.feeds for push in feed.pushes if len(push.sent) > len(push.yes)]
+        if any(push.accepts(fields["accepted_at"]) for push in around):
+            continue
+        found = holding(run, [*others, changed(record, id="cam/X")])
+        assert (record.place, Wrong.MADE_UP) in {(one.where, one.wrong) for one in found}
+        checked += 1
+    assert checked > 5
+
+
+@WORLDS
+def test_a_record_of_another_device_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, *ALERTS):
+        found = wrongs(holding(run, [*others, changed(record, device="cam-2")]))
+        assert found & ({Wrong.MADE_UP} if "minute 1" in fields["id"] else {Wrong.FIELD})
+
+
+@WORLDS
+def test_more_acceptances_than_sendings_are_found(*, spool: bool) -> None:
+    """A record that lies there again with the same moment is one that came twice, and one with another moment is one too many."""
+    run = without_balances(story(spool=spool).run())
+    for record, fields, others in each_of(run, *ALERTS):
+        if fields["id"] not in {"cam/A", "cam/E", "WJ/1", "spot/2"}:
+            continue
+        again = replace(record, offset=1001)
+        assert Wrong.TOO_MANY not in wrongs(holding(run, [*others, record, again]))
+        twice = [changed(again, accepted_at=fields["accepted_at"] + more) for more in (1, 2)]
+        twice = [replace(one, offset=1001 + i, timestamp=record.timestamp + 9) for i, one in enumerate(twice)]
+        assert Wrong.TOO_MANY in wrongs(holding(run, [*others, record, *twice]))
+
+
+@WORLDS
+def test_an_alert_past_another_of_its_sender_is_found(*, spool: bool) -> None:
+    """On its topic; both what the record says of its acceptance and what the sender says of its messages tell."""
+    run = story(spool=spool).run()
+    firsts = [
+        record
+        for record, fields, others in each_of(run, "alerts.camera")
+        if not any(
+            fields_of(each).get("id") == fields["id"] and each.offset < record.offset
+            for each in others
+            if each.topic == record.topic
+        )
+    ]
+    assert len(firsts) > 5
+    for one, other in pairwise(firsts):
+        if fields_of(one)["id"] in {"cam/B", "cam/D"}:
+            continue  # their next record takes their place
+        rest = [each for each in run.topics.records if each not in (one, other)]
+        swapped = [replace(one, offset=other.offset), replace(other, offset=one.offset)]
+        found = [each.detail for each in holding(run, [*rest, *swapped]) if each.wrong is Wrong.ORDER]
+        assert any("ms before" in detail for detail in found), fields_of(one)
+        if "minute 1" not in {fields_of(one)["id"][4:], fields_of(other)["id"][4:]}:
+            assert any("is message" in detail for detail in found), fields_of(one)
+
+
+@WORLDS
+def test_a_sending_that_never_hears_a_yes_is_found(*, spool: bool) -> None:
+    def silent(line: Fields) -> list[Fields]:
+        return [] if (line["device"], line["n"], line["what"]) == ("cam", 10, "answered") else [line]
+
+    assert Wrong.UNANSWERED in wrongs(tampered(spool, silent))
+
+    def once(line: Fields) -> list[Fields]:
+        return [] if (line["n"], line["what"], line["sending"]) == (5, "answered", 1) else [line]
+
+    assert Wrong.UNANSWERED in wrongs(tampered(spool, once))
+
+
+@WORLDS
+def test_a_yes_for_what_is_not_kept_is_found(*, spool: bool) -> None:
+    """`refused` is no fate of a yes, and a proper message is not turned away for good."""
+
+    def refused(line: Fields) -> list[Fields]:
+        return [line | {"fate": "refused"} if line.get("id") == "cam/A" else line]
+
+    assert Wrong.ANSWER in wrongs(tampered(spool, refused))
+
+    def away_with_it(line: Fields) -> list[Fields]:
+        return [line | {"status": 413} if line.get("id") == "cam/A" else line]
+
+    assert Wrong.ANSWER in wrongs(tampered(spool, away_with_it))
+
+
+# ---- the balance of messages
+
+
+@WORLDS
+def test_sums_of_a_connector_that_do_not_come_out_are_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    altered = 0
+    for feed in run.feeds:
+        for fate, count in feed.balance.fates.items():
+            for more in (1, -1):
+                fates = {**feed.balance.fates, fate: count + more}
+                balances = [replace(feed.balance, fates=fates)]
+                if (
+                    feed.name == "patrol"
+                ):  # where nothing was refused, of which nobody else knows how much of it is there all the same
+                    balances.append(Balance(BEGIN, sum(fates.values()), fates))
+                for balance in balances:
+                    others = [each for each in run.feeds if each is not feed]
+                    found = push_checker.findings(replace(run, feeds=(*others, replace(feed, balance=balance))))
+                    assert wrongs(found) == {Wrong.BALANCE}, (feed.name, balance)
+                    assert any(f"connector {feed.name}" == one.where for one in found)
+                    altered += 1
+    assert altered >= 16
+
+
+def test_what_an_earlier_life_counted_is_not_held_against_the_last_one() -> None:
+    run = story(spool=True).run()
+    feeds = [replace(feed, balance=Balance(BEGIN * 2, 0, {})) for feed in run.feeds]
+    assert push_checker.findings(replace(run, feeds=tuple(feeds))) == []
+
+
+# ---- the balance of records
+
+
+@WORLDS
+def test_a_record_without_a_decision_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for _, fields, others in each_of(run, "decisions"):
+        place = f"{fields['topic']}/{fields['partition']}/{fields['offset']}"
+        found = {(one.where, one.wrong): one.detail for one in holding(run, others)}
+        assert fields["id"] in found[place, Wrong.UNDECIDED]
+
+
+@WORLDS
+def test_a_record_decided_twice_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, "decisions"):
+        place = f"{fields['topic']}/{fields['partition']}/{fields['offset']}"
+        for outcome in (fields["outcome"], "repeated"):
+            again = changed(replace(record, offset=1001), outcome=outcome)
+            found = {(one.where, one.wrong): one.detail for one in holding(run, [*others, record, again])}
+            assert again.place in found[place, Wrong.DECIDED_TWICE]
+
+
+@WORLDS
+def test_a_decision_of_no_record_or_of_another_alert_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, "decisions"):
+        astray = changed(replace(record, offset=1001), offset=fields["offset"] + 500)
+        found = {(one.where, one.wrong) for one in holding(run, [*others, record, astray])}
+        assert (astray.place, Wrong.UNEXPECTED) in found
+        found = {(one.where, one.wrong) for one in holding(run, [*others, changed(record, id="cam/X")])}
+        assert (record.place, Wrong.FIELD) in found
+
+
+@WORLDS
+def test_more_or_less_than_one_record_of_an_alert_that_counts_is_found(*, spool: bool) -> None:
+    """One outcome other than repeated, forwarded or handed-over, and only one."""
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, "decisions"):
+        counts = fields["outcome"] not in {"repeated", "handed-over"}
+        for outcome in ("repeated", "forwarded", "handed-over") if counts else ("updated", "no_rule", "invalid"):
+            found = {
+                one.where: one
+                for one in holding(run, [*others, changed(record, outcome=outcome)])
+                if one.wrong is Wrong.BALANCE
+            }
+            assert found[fields["id"]].detail.startswith("0 of" if counts else "2 of")
+
+
+@WORLDS
+def test_an_alert_that_opens_two_tickets_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, "ticket-events"):
+        second = changed(replace(record, offset=1001), id="x/1", ticket_id="x")
+        found = [one for one in holding(run, [*others, record, second]) if one.wrong is Wrong.OPENED_TWICE]
+        assert [one.where for one in found] == [fields["alert"]]
+        assert second.place in found[0].detail
+
+
+@WORLDS
+def test_a_decision_past_another_of_its_sender_is_found(*, spool: bool) -> None:
+    """Each of a town's decisions that count, and the next one of the same sender."""
+    run = story(spool=spool).run()
+    lanes: dict[tuple[str, str], list[Stored]] = {}
+    for record, fields, _ in each_of(run, "decisions"):
+        if fields["outcome"] not in {"repeated", "handed-over"} and fields["topic"] in ALERTS:
+            # Ids begin with what is the camera's, the drone's or the satellite's.
+            lanes.setdefault((fields["topic"], fields["id"].partition("/")[0]), []).append(record)
+    moved = 0
+    for lane in lanes.values():
+        for one, other in pairwise(lane):
+            rest = [each for each in run.topics.records if each not in (one, other)]
+            swapped = [replace(one, offset=other.offset), replace(other, offset=one.offset)]
+            found = [each for each in holding(run, [*rest, *swapped]) if each.wrong is Wrong.ORDER]
+            assert any("decided after it" in each.detail for each in found), fields_of(one)
+            moved += 1
+    assert moved > 8
+
+
+@WORLDS
+def test_a_repetition_of_what_was_not_decided_is_found(*, spool: bool) -> None:
+    """As when the second record counts, and the first one is called repeated."""
+    run = story(spool=spool).run()
+    lane = [(record, fields) for record, fields, _ in each_of(run, "decisions") if fields["id"] == "cam/B"]
+    (first, first_says), (second, second_says), *_ = lane
+    rest = [each for each in run.topics.records if each not in (first, second)]
+    swapped = [changed(first, outcome=second_says["outcome"]), changed(second, outcome=first_says["outcome"])]
+    found = [one for one in holding(run, [*rest, *swapped]) if one.wrong is Wrong.ORDER]
+    assert [one.where for one in found] == [first.place]
+    assert "cam/B is said to be repeated" in found[0].detail
+
+
+# ---- what lies there
+
+
+@WORLDS
+def test_what_is_no_record_or_one_of_another_topic_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, _, others in each_of(run, *push_checker.RECORD_OF_TOPIC):
+        for value in (None, b"", (record.value or b"")[:-1]):
+            assert Wrong.UNREADABLE in wrongs(holding(run, [*others, replace(record, value=value)]))
+        topic = "decisions" if record.topic != "decisions" else "dead-letters"
+        moved = replace(record, topic=topic, offset=1001)
+        assert (moved.place, Wrong.TOPIC) in {(one.where, one.wrong) for one in holding(run, [*others, moved])}
+
+
+@WORLDS
+def test_a_dead_letter_of_the_router_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    value = ENCODERS["dead-letters"]({"id": "x", "feed": "router", "raw": b"", "detail": "poison"})
+    letter = Stored("dead-letters", 0, 1001, BEGIN, b"", (), value)
+    found = holding(run, [*run.topics.records, letter])
+    assert [(one.where, one.wrong) for one in found] == [(letter.place, Wrong.UNEXPECTED)]
+    assert "poison" in found[0].detail
+
+
+@WORLDS
+def test_an_envelope_of_something_else_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, _, others in each_of(run, "handed-over"):
+        for other in (changed(record, offset=77), changed(record, value=b"x")):
+            assert (record.place, Wrong.UNEXPECTED) in {
+                (one.where, one.wrong) for one in holding(run, [*others, other])
+            }
