@@ -3,8 +3,11 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from math import cos, radians
 from pathlib import Path
+from typing import Protocol
 
 import shapely
 from shapely.errors import ShapelyError
@@ -14,15 +17,17 @@ from shapely.geometry.base import BaseGeometry
 from hub import classes
 from hub.core.errors import Misconfigured
 from hub.core.grid import METRES_PER_DEGREE, flat
-from hub.core.registry import Area, Registry, Role
+from hub.core.registry import Area, Device, Registry, Role
+from hub.core.rules import Rule
 from hub.lang import Text
 from hub.registry_files import DEVICES, MAP, MOST_LAT, MOST_LON, ROSTER, RULES, VENDORS, Files, Findings, key_of, read
+from hub.settings import is_connector
 
 # Two areas may share so much, which is the noise of drawn borders: about the page of a newspaper.
 OVERLAP_M2 = 1.0
 # A village may have so much of its area in no cell: slivers between drawn borders.
 GAP_SHARE = 0.001
-DEVICE_OUTSIDE_M = 1000.0
+OUTSIDE_M = 1000.0
 
 
 def load(folder: Path) -> Registry:
@@ -42,15 +47,40 @@ def check(folder: Path) -> tuple[Registry, Findings]:
     return files.registry, findings
 
 
+class Registered(Protocol):
+    """`connectors.<feed>.registered`, which a connector may have: what only it knows of its devices and its kinds of alert."""
+
+    def wrong_with(self, device: Device) -> Text | None:
+        """What is wrong with its row."""
+        ...
+
+    def knows(self, rule: Rule) -> bool:
+        """Whether something may come of a rule for this feed."""
+        ...
+
+
+def registered(feed: str) -> Registered | None:
+    """A feed's own knowledge; None where it has none, or there is no such connector."""
+    name = f"connectors.{feed}.registered"
+    if not is_connector(feed) or find_spec(name) is None:
+        return None
+    own: Registered = import_module(name)
+    return own
+
+
 class _Check:
     def __init__(self, files: Files, findings: Findings) -> None:
         self._registry = files.registry
         self._lines = files.lines
+        # What is missing in these files is no news: to tell of each that names it would hide why.
+        self._unread = files.unread
         self._findings = findings
 
     def run(self) -> None:
-        self._references()
+        if MAP not in self._unread:
+            self._references()
         self._devices()
+        self._keys()
         self._roster()
         self._rules()
         self._geometry()
@@ -111,10 +141,12 @@ class _Check:
                 self._findings.error(
                     DEVICES,
                     line,
-                    f"{device.mn} stands there twice, as {other} and {device.id}",
-                    f"{device.mn} 出现两次：{other} 和 {device.id}",
+                    f"mn {device.mn} stands there twice, as {other} and {device.id}",
+                    f"mn {device.mn} 出现两次：{other} 和 {device.id}",
                 )
-            if device.vendor not in vendors:
+            if VENDORS in self._unread:
+                pass
+            elif device.vendor not in vendors:
                 self._findings.error(
                     DEVICES,
                     line,
@@ -128,15 +160,30 @@ class _Check:
                     f"{device.id}: {device.vendor} has no feed {device.feed} in {VENDORS}",
                     f"{device.id}：{VENDORS} 中 {device.vendor} 没有 {device.feed} 数据源",
                 )
-            if towns and device.town not in towns:
+            if towns and MAP not in self._unread and device.town not in towns:
                 self._findings.error(
                     DEVICES,
                     line,
                     f"{device.id}: the town {device.town} is not on the map",
                     f"{device.id}：地图上没有 {device.town} 这个乡镇",
                 )
+            self._feed(device, line)
+
+    def _feed(self, device: Device, line: int) -> None:
+        """What only its connector can tell of a device."""
+        if not is_connector(device.feed):
+            self._findings.warn(
+                DEVICES,
+                line,
+                f"{device.id}: nobody reads the feed {device.feed}: no connector is called so",
+                f"{device.id}：没有名为 {device.feed} 的接入程序，该数据源不会被接收",
+            )
+        elif (own := registered(device.feed)) and (said := own.wrong_with(device)):
+            self._findings.error(DEVICES, line, f"{device.id}: {said.en}", f"{device.id}：{said.zh}")
+
+    def _keys(self) -> None:
         keys: dict[str, str] = {}
-        for vendor in known.vendors:
+        for vendor in self._registry.vendors:
             for key in vendor.keys:
                 if (other := keys.setdefault(key.sha256, vendor.id)) != vendor.id:
                     self._findings.error(
@@ -153,13 +200,14 @@ class _Check:
         served: dict[str, set[Role]] = defaultdict(set)
         for person in known.people:
             line = self._line("person", person)
-            there = villages if person.role is Role.SECOND_HEAD else grids.keys()
-            if person.area not in there:
+            second = person.role is Role.SECOND_HEAD
+            if MAP not in self._unread and person.area not in (villages if second else grids):
+                what_en, what_zh = ("village", "村（社区）") if second else ("grid", "责任网格")
                 self._findings.error(
                     ROSTER,
                     line,
-                    f"{person.id}: the area {person.area} is not on the map",
-                    f"{person.id}：地图上没有区域 {person.area}",
+                    f"{person.id}: the area {person.area} is no {what_en} on the map",
+                    f"{person.id}：地图上没有编号为 {person.area} 的{what_zh}（area 列）",
                 )
             if (other := names.setdefault(person.id, person.name)) != person.name:
                 self._findings.error(
@@ -192,6 +240,16 @@ class _Check:
                     f"{rule.kind}：{rule.class_standard} 中没有类别 {rule.class_code}",
                 )
 
+            feed = rule.kind.partition(".")[0]
+            own = registered(feed)
+            if not is_connector(feed) or (own and not own.knows(rule)):
+                self._findings.warn(
+                    RULES,
+                    self._lines.get(("rule", rule.kind), 0),
+                    f"{rule.kind}: no connector tells of this kind, or of the factor {rule.factor!r}: the rule will open nothing",
+                    f"{rule.kind}：没有接入程序产生这种预警（或因子 {rule.factor!r}），该规则不会开出工单",
+                )
+
     # ---- geometry
 
     def _geometry(self) -> None:
@@ -207,39 +265,37 @@ class _Check:
             ("cell", known.cells, cells),
         ):
             self._overlaps(kind, areas, shapes)
-        self._gaps(villages, cells)
-        for device in known.devices:
-            home = towns.get(device.town)
-            if home is None or device.lon is None or device.lat is None:
-                continue
-            origin = device.lon, device.lat
-            if (away := flat(home, origin).distance(Point(0, 0))) > DEVICE_OUTSIDE_M:
-                self._findings.warn(
-                    DEVICES,
-                    self._line("device", device),
-                    f"{device.id} stands {away / 1000:.1f} km outside its town {device.town}",
-                    f"{device.id} 位于所属乡镇 {device.town} 之外 {away / 1000:.1f} 公里",
-                )
+        if MAP not in self._unread:
+            self._gaps(villages, cells)
+        for kind, file, placed in (("device", DEVICES, known.devices), ("site", MAP, known.sites)):
+            for one in placed:
+                home = towns.get(one.town)
+                if home is None or one.lon is None or one.lat is None:
+                    continue
+                if (away := flat(home, (one.lon, one.lat)).distance(Point(0, 0))) > OUTSIDE_M:
+                    self._findings.warn(
+                        file,
+                        self._line(kind, one),
+                        f"{one.id} stands {away / 1000:.1f} km outside its town {one.town}",
+                        f"{one.id} 位于所属乡镇 {one.town} 之外 {away / 1000:.1f} 公里",
+                    )
 
     def _shapes(self, kind: str, areas: Iterable[Area]) -> dict[str, BaseGeometry]:
         shapes = {}
         for area in areas:
             try:
                 geometry = shape(json.loads(area.geometry))
-                right = geometry.is_valid and not geometry.is_empty
-                why = shapely.is_valid_reason(geometry) if not right else ""
-                if right and not shapely.box(-MOST_LON, -MOST_LAT, MOST_LON, MOST_LAT).covers(geometry):
-                    right, why = False, str(Text("not degrees, longitude first", "坐标不是“经度在前”的度数"))
+                why = _why(geometry)
             except (ShapelyError, ValueError, TypeError, IndexError, AttributeError) as error:
-                right, why = False, str(error)
-            if right:
+                why = Text(str(error), str(error))
+            if why is None:
                 shapes[area.id] = geometry
             else:
                 self._findings.error(
                     MAP,
                     self._line(kind, area),
-                    f"{area.id}: the polygon is not right: {why}",
-                    f"{area.id}：多边形有误：{why}",
+                    f"{area.id}: the polygon is not right: {why.en}",
+                    f"{area.id}：多边形有误：{why.zh}",
                 )
         return shapes
 
@@ -248,13 +304,13 @@ class _Check:
     ) -> None:
         for area in areas:
             if area.id in shapes and area.parent in parents:
-                outside = _m2(shapes[area.id].difference(parents[area.parent]))
-                if outside > max(OVERLAP_M2, GAP_SHARE * _m2(shapes[area.id])):
+                beyond = shapes[area.id].difference(parents[area.parent])
+                if (outside := _m2(beyond)) > max(OVERLAP_M2, GAP_SHARE * _m2(shapes[area.id])):
                     self._findings.error(
                         MAP,
                         self._line(kind, area),
-                        f"{area.id}: {outside:.0f} m2 lie outside {area.parent}",
-                        f"{area.id}：有 {outside:.0f} 平方米在 {area.parent} 之外",
+                        f"{area.id}: {outside:.0f} m2 lie outside {area.parent}, at {_at(beyond)}",
+                        f"{area.id}：有 {outside:.0f} 平方米在 {area.parent} 之外，位于 {_at(beyond)}",
                     )
 
     def _overlaps(self, kind: str, areas: Sequence[Area], shapes: dict[str, BaseGeometry]) -> None:
@@ -264,12 +320,15 @@ class _Check:
             return
         tree = shapely.STRtree(drawn)
         for one, other in sorted(zip(*tree.query(drawn, predicate="intersects"), strict=True)):
-            if one < other and (common := _m2(drawn[one].intersection(drawn[other]))) > OVERLAP_M2:
+            if one >= other:
+                continue
+            both = drawn[one].intersection(drawn[other])
+            if (common := _m2(both)) > OVERLAP_M2:
                 self._findings.error(
                     MAP,
                     self._line(kind, there[other]),
-                    f"{there[other].id} and {there[one].id} overlap by {common:.0f} m2",
-                    f"{there[other].id} 与 {there[one].id} 重叠 {common:.0f} 平方米",
+                    f"{there[other].id} and {there[one].id} overlap by {common:.0f} m2, at {_at(both)}",
+                    f"{there[other].id} 与 {there[one].id} 重叠 {common:.0f} 平方米，位于 {_at(both)}",
                 )
 
     def _gaps(self, villages: dict[str, BaseGeometry], cells: dict[str, BaseGeometry]) -> None:
@@ -282,14 +341,48 @@ class _Check:
             if not drawn or village.id not in villages:
                 continue
             whole = _m2(villages[village.id])
-            gap = _m2(villages[village.id].difference(shapely.union_all(drawn)))
-            if gap > max(OVERLAP_M2, GAP_SHARE * whole):
+            bare = villages[village.id].difference(shapely.union_all(drawn))
+            if (gap := _m2(bare)) > max(OVERLAP_M2, GAP_SHARE * whole):
                 self._findings.error(
                     MAP,
                     self._line("village", village),
-                    f"{village.id}: {gap:.0f} m2 lie in no cell",
-                    f"{village.id}：有 {gap:.0f} 平方米不属于任何单元网格",
+                    f"{village.id}: {gap:.0f} m2 lie in no cell, at {_at(bare)}",
+                    f"{village.id}：有 {gap:.0f} 平方米不属于任何单元网格，位于 {_at(bare)}",
                 )
+
+
+# What GEOS says of a polygon that is not one, and where.
+_REASONS = {
+    "Self-intersection": "边界自相交",
+    "Ring Self-intersection": "边界自相接",
+    "Hole lies outside shell": "内环在外环之外",
+    "Holes are nested": "内环互相嵌套",
+    "Nested shells": "多个多边形互相嵌套",
+    "Interior is disconnected": "内部不连通",
+    "Duplicate Rings": "边界重复",
+    "Too few points in geometry component": "顶点太少",
+    "Invalid Coordinate": "坐标无效",
+}
+
+
+def _why(geometry: BaseGeometry) -> Text | None:
+    """What is wrong with a polygon."""
+    if geometry.is_empty:
+        return Text("it is empty", "是空的")
+    if not geometry.is_valid:
+        said = shapely.is_valid_reason(geometry)
+        reason, bracket, place = said.partition("[")
+        return Text(said, _REASONS.get(reason, reason) + bracket + place)
+    if not shapely.box(-MOST_LON, -MOST_LAT, MOST_LON, MOST_LAT).covers(geometry):
+        return Text("not degrees, longitude first", "坐标不是“经度在前”的度数")
+    return None
+
+
+def _at(geometry: BaseGeometry) -> str:
+    """A point of it, for a person to look at: the largest piece's."""
+    largest = max(getattr(geometry, "geoms", [geometry]), key=lambda one: one.area)
+    inside = largest.representative_point()
+    return f"{inside.x:.6f},{inside.y:.6f}"
 
 
 def _m2(geometry: BaseGeometry) -> float:

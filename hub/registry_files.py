@@ -8,16 +8,19 @@
 | vendors.toml | `[[vendors]]` with id, name, feeds, datum, zone, trial, gcj02_inverse, per_s, and `[[vendors.keys]]` with id, sha256, from, to |
 | rules.toml | `[[rules]]`, as in the settings |
 
-A CSV may be UTF-8, with or without BOM, or GB 18030, and its separator a comma, semicolon or tab: what Excel writes. `factor_units` says in which unit
+A CSV may be UTF-8, with or without BOM, UTF-16 with BOM, or GB 18030, its separator a comma, semicolon or tab, its columns in any order, and what is
+missing at a row's end counts as empty: what Excel writes. `factor_units` says in which unit
 a device really sends each factor, `a34004=ug/m3;a34002=mg/m3;a34001=ug/m3*10`: code, unit and, where the device is scaled wrongly, a factor to multiply
 with. `minute_period_s` is the period of its minute data (HJ 212, CN 2051), which the messages do not say. `limits` are the device's own,
 `a34002=120;a34004=60`, in the factor's canonical unit; the rules' limits count for the rest. Only devices.csv must be there.
 """
 
 import csv
+import io
 import json
 import re
 import tomllib
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -33,7 +36,7 @@ from hub.core.registry import Area, Device, Grid, Person, Registry, Role, SentUn
 from hub.core.rules import Rules
 from hub.lang import Text
 from hub.rulebook import rules_of
-from hub.settings import DEFAULT_RULES, RuleTables
+from hub.settings import DEFAULT_RULES, RuleTables, told
 
 MAP, ROSTER, DEVICES, VENDORS, RULES = "map.geojson", "roster.csv", "devices.csv", "vendors.toml", "rules.toml"
 COLUMNS = ("device", "mn", "vendor", "feed", "town", "lon", "lat", "factor_units")
@@ -46,7 +49,28 @@ BEIJING = timezone(timedelta(hours=8))
 MOST_LON, MOST_LAT = 180, 90
 MOST_PER_S = 1_000_000
 # A long id that Excel has made a number of: its last digits are gone.
-SPOILT = re.compile(r"\d(\.\d+)?[eE]\+\d+")
+SPOILT = re.compile(r"\d+([.,]\d+)?[eE]\+\d+")
+# Excel keeps 15 digits of a number; those after them it writes as zeros.
+EXACT_DIGITS = 15
+ZEROED = re.compile(rf"[1-9]\d{{{EXACT_DIGITS - 1}}}0+")
+# What Excel shows where a formula fails: a cell that begins with = or -.
+FAILED = re.compile(r"#(NAME\?|N/A|REF!|VALUE!|DIV/0!|NUM!|NULL!|#+)")
+# Ids are compared character by character: blanks, what cannot be seen, full-width letters and digits, the ' or = that tells Excel "text".
+ODD_IN_ID = re.compile(r"^['=]|[\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\uff01-\uff5e]")
+DATE_FOR_ID = re.compile(r"\d{1,2}月\d{1,2}日|\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2}")
+# ASCII as Chinese input methods write it, and how far it lies from ASCII.
+FULL_WIDTH, WIDER = re.compile(r"[\uff01-\uff5e]"), 0xFEE0
+LISTS = frozenset(("factor_units", "limits"))
+IDS = frozenset(("device", "mn", "vendor", "feed", "town", "person", "role", "area"))
+# How a clerk's program may have called a file that is missing.
+ALSO_CALLED = {
+    ".csv": (".csv", ".xlsx", ".xls", ".et", ".txt"),
+    ".geojson": (".geojson", ".json", ".txt"),
+    ".toml": (".toml", ".txt"),
+}
+FIRST_YEAR = 1900
+LEAST_CORNERS = 4  # of a closed ring: a triangle
+ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +111,11 @@ class Findings(list[Finding]):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What was read. `lines`: where each piece stands, by kind and id."""
+    """What was read. `lines`: where each piece stands, by kind and id. `unread`: the files of which nothing or not all could be read."""
 
     registry: Registry
     lines: Mapping[tuple[str, str], int]
+    unread: frozenset[str]
 
 
 def read(folder: Path, findings: Findings) -> Files:
@@ -112,6 +137,7 @@ class _Files:
         self._folder = folder
         self._findings = findings
         self._lines: dict[tuple[str, str], int] = {}
+        self._known = len(findings)
 
     def read(self) -> Files:
         devices = tuple(self._rows(DEVICES, COLUMNS, MAY_FOLLOW, "device", _device))
@@ -135,34 +161,57 @@ class _Files:
             vendors=vendors,
             rules=Rules(self._rules(), limits),
         )
-        return Files(registry, self._lines)
+        unread = frozenset(one.file for one in self._findings[self._known :] if one.level == "error")
+        return Files(registry, self._lines, unread)
 
     # ---- text
 
     def _there(self, name: str) -> bool:
-        return (self._folder / name).exists()
+        """Whether to read it: one that a program has called otherwise is, and told to be missing."""
+        return (self._folder / name).exists() or bool(self._called_otherwise(name))
+
+    def _called_otherwise(self, name: str) -> str:
+        stem, suffixes = Path(name).stem, ALSO_CALLED[Path(name).suffix]
+        there = sorted(one.name for one in self._folder.glob("*") if one.is_file()) if self._folder.is_dir() else []
+        return next((one for one in there if one.lower().startswith(stem) and one.lower().endswith(suffixes)), "")
 
     def _bytes(self, name: str) -> bytes:
         try:
             return (self._folder / name).read_bytes()
         except OSError as error:
-            self._findings.error(name, 0, f"cannot be read: {error.strerror}", f"无法读取：{error.strerror}")
+            if other := self._called_otherwise(name):
+                en, zh = f"is not there, but {other} is: save it as {name}", f"不存在，但有 {other}：请另存为 {name}"
+            else:
+                en, zh = f"cannot be read: {error.strerror}", f"无法读取：{error.strerror}"
+            self._findings.error(name, 0, en, zh)
             return b""
 
-    def _text(self, name: str, *, also_gb: bool = False) -> str:
+    def _text(self, name: str, *, sheet: bool = False) -> str:
         raw = self._bytes(name)
         try:
-            return raw.decode("utf-8-sig")
+            return raw.decode("utf-16" if sheet and raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
         except UnicodeDecodeError as error:
             line = raw[: error.start].count(b"\n") + 1
-        if also_gb:
+        if sheet and not _is_broken_utf8(raw):
             try:
                 return raw.decode("gb18030")
             except UnicodeDecodeError as error:
                 line = raw[: error.start].count(b"\n") + 1
-            self._findings.error(name, line, "is neither UTF-8 nor GB 18030", "既不是 UTF-8 也不是 GB 18030 编码")
+        if raw.startswith(ZIP):
+            self._findings.error(
+                name, 0, 'is a workbook: save it as "CSV UTF-8"', "是工作簿文件：请另存为“CSV UTF-8（逗号分隔）”"
+            )
+        elif sheet:
+            self._findings.error(
+                name,
+                line,
+                'cannot be read as UTF-8 or GB 18030: save it as "CSV UTF-8", and look at this line',
+                "不是完好的 UTF-8 或 GB 18030 文本：请另存为“CSV UTF-8（逗号分隔）”，并检查此行",
+            )
         else:
-            self._findings.error(name, line, "is not UTF-8", "不是 UTF-8 编码")
+            self._findings.error(
+                name, line, "is not UTF-8: save it with this encoding", "不是 UTF-8 编码：保存时请选择 UTF-8"
+            )
         return ""
 
     # ---- CSV
@@ -176,51 +225,85 @@ class _Files:
         made: Callable[[Mapping[str, str]], Any],
     ) -> Iterator[Any]:
         known = len(self._findings)
-        text = self._text(name, also_gb=True)
+        text = self._text(name, sheet=True)
         if len(self._findings) > known:
             return
         first = text.partition("\n")[0]
         separator = max(",;\t", key=first.count)
-        rows = csv.reader(text.splitlines(), delimiter=separator)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        line, short = 1, []
         try:
-            named = tuple(cell.strip() for cell in next(rows, ()))
-            also = named[len(columns) :]
-            if (
-                named[: len(columns)] != tuple(columns)
-                or not set(also) <= set(may_follow)
-                or len(set(also)) < len(also)
-            ):
-                wanted, more = ",".join(columns), ",".join(may_follow)
-                en = f"the first line must be {wanted}" + (f", after which may follow {more}" if more else "")
-                zh = f"首行必须是 {wanted}" + (f"，其后可有 {more}" if more else "")
-                self._findings.error(name, 1, en, zh)
-                return
-            for row in rows:
+            named = self._header(name, next(rows, []), columns, may_follow)
+            line = rows.line_num + 1
+            for row in rows if named else ():
                 if any(cell.strip() for cell in row):
-                    yield from self._row(name, rows.line_num, named, row, kind, made)
+                    short += [line] if len(row) < len(named) else []
+                    yield from self._row(name, line, named, row, kind, made)
+                line = rows.line_num + 1
         except csv.Error as error:
-            self._findings.error(name, rows.line_num, str(error), str(error))
+            self._findings.error(
+                name,
+                line,
+                f"cannot be read from here on: {error}; is a quotation mark not closed?",
+                f"从此行起无法读取（{error}）：是否有引号没有成对？",
+            )
+        if short:
+            self._findings.warn(
+                name,
+                short[0],
+                f"{len(short)} rows are shorter than the first line: what is missing at their ends counts as empty",
+                f"有 {len(short)} 行比首行短：行尾缺少的列按空白处理",
+            )
+
+    def _header(
+        self, name: str, row: Sequence[str], columns: Sequence[str], may_follow: Sequence[str]
+    ) -> Sequence[str]:
+        """The names of the columns, as they stand; none where they are not right."""
+        known = len(self._findings)
+        named = [cell.strip().lower() for cell in row]
+        may = f"，还可有 {','.join(may_follow)}" if may_follow else ""
+        may_en = f", and may be {','.join(may_follow)}" if may_follow else ""
+        said = f"the columns are {','.join(columns)}{may_en}", f"应有的列为 {','.join(columns)}{may}"
+        strange = [one for one in named if one and one not in columns and one not in may_follow]
+        twice = sorted({one for one in named if one and named.count(one) > 1})
+        missing = [one for one in columns if one not in named]
+        for wrong, en, zh in (
+            (strange, "not known", "不认识的列"),
+            (twice, "there twice", "重复的列"),
+            (missing, "missing", "缺少的列"),
+        ):
+            if wrong:
+                these = ",".join(wrong)
+                self._findings.error(
+                    name, 1, f"the first line: {these}: {en}; {said[0]}", f"首行：{zh} {these}；{said[1]}"
+                )
+        return named if len(self._findings) == known else ()
 
     def _row(
         self, name: str, line: int, named: Sequence[str], row: Sequence[str], kind: str, made: Callable[..., Any]
     ) -> Iterator[Any]:
-        cells = [cell.strip() for cell in row]
-        if len(cells) != len(named):
-            self._findings.error(name, line, f"{len(named)} columns are needed", f"需要 {len(named)} 列")
-            return
         try:
-            one = made({column: _unspoilt(cell) for column, cell in zip(named, cells, strict=True)})
+            one = made(_cells(named, row))
         except Wrong as wrong:
             self._findings.error(name, line, wrong.en, wrong.zh)
             return
-        self._lines.setdefault((kind, key_of(kind, one)), line)
-        if self._lines[kind, key_of(kind, one)] != line:
-            self._twice(name, line, one.id)
+        first = self._lines.setdefault((kind, key_of(kind, one)), line)
+        if first != line:
+            self._twice(name, line, one.id, first)
             return
+        if kind == "device" and ZEROED.fullmatch(one.mn):
+            self._findings.warn(
+                name,
+                line,
+                f"mn {one.mn}: has a spreadsheet put zeros for the last digits? Compare it with the device",
+                f"mn {one.mn}：末尾的数字是否被电子表格改成了零？请与设备核对",
+            )
         yield one
 
-    def _twice(self, name: str, line: int, what: str) -> None:
-        self._findings.error(name, line, f"{what} stands there twice", f"{what} 出现两次")
+    def _twice(self, name: str, line: int, what: str, first: int) -> None:
+        self._findings.error(
+            name, line, f"{what} stands there twice, first in line {first}", f"{what} 出现两次，首次在第 {first} 行"
+        )
 
     # ---- TOML
 
@@ -233,7 +316,12 @@ class _Files:
         except tomllib.TOMLDecodeError as error:
             found = re.search(r"line (\d+)", str(error))
             line = int(found[1]) if found else 0
-            self._findings.error(name, line, f"is not TOML: {error}", f"不是 TOML：{error}")
+            self._findings.error(
+                name,
+                line,
+                f"is not TOML: {error}; quotation marks, equals signs and brackets must be those of English",
+                f"不是 TOML：{error}；引号、等号和括号必须是英文半角",
+            )
         except RecursionError:
             self._findings.error(name, 0, "is nested too deep", "嵌套过深")
         return {}, text
@@ -257,12 +345,12 @@ class _Files:
                 self._findings.error(VENDORS, line, wrong.en, wrong.zh)
                 continue
             if ("vendor", vendor.id) in self._lines:
-                self._twice(VENDORS, line, vendor.id)
+                self._twice(VENDORS, line, vendor.id, self._lines["vendor", vendor.id])
                 continue
             self._lines["vendor", vendor.id] = line
             vendors.append(vendor)
         for key in content.keys() - {"vendors"}:
-            self._findings.error(VENDORS, 0, f"{key} is not known", f"没有 {key} 这一项")
+            self._findings.error(VENDORS, _line_of_key(text, key), f"{key} is not known", f"没有 {key} 这一项")
         return tuple(sorted(vendors, key=lambda one: one.id))
 
     def _rules(self) -> tuple[Any, ...]:
@@ -274,14 +362,14 @@ class _Files:
             tables = TypeAdapter(RuleTables).validate_python(content.get("rules", ()))
         except ValidationError as error:
             for fault in error.errors(include_input=False):
-                index = next((part for part in fault["loc"] if isinstance(part, int)), None)
+                index = next((part for part in fault["loc"] if isinstance(part, int)), _second_of_its_kind(content))
                 line = lines[index] if index is not None and index < len(lines) else 0
                 where = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
-                said = f"{where}: {fault['msg']}" if where else fault["msg"]
+                said = f"{where}: {told(fault)}" if where else told(fault)
                 self._findings.error(RULES, line, said, said)
             return ()
         for key in content.keys() - {"rules"}:
-            self._findings.error(RULES, 0, f"{key} is not known", f"没有 {key} 这一项")
+            self._findings.error(RULES, _line_of_key(text, key), f"{key} is not known", f"没有 {key} 这一项")
         for table, line in zip(tables, lines, strict=False):
             self._lines["rule", table.kind] = line
         return rules_of(tables)
@@ -297,7 +385,8 @@ class _Files:
             content = json.loads(text or "{}")
             features = content["features"] if text else []
         except json.JSONDecodeError as error:
-            self._findings.error(MAP, error.lineno, f"is not JSON: {error.msg}", f"不是 JSON：{error.msg}")
+            at = f"{error.msg} (line {error.lineno}, column {error.colno})"
+            self._findings.error(MAP, error.lineno, f"is not JSON: {at}", f"不是 JSON：{at}")
             return found
         except RecursionError:
             self._findings.error(MAP, 0, "is nested too deep", "嵌套过深")
@@ -309,19 +398,19 @@ class _Files:
             return found
         if content.get("crs"):
             self._findings.error(MAP, 1, "has a crs: a GeoJSON map is WGS 84", "含有 crs：GeoJSON 地图必须是 WGS 84")
-        lines = _ids_of(text)
+        lines = _lines_of_features(text)
         for index, feature in enumerate(features):
             own = feature.get("properties") if isinstance(feature, dict) else None
             own = own if isinstance(own, dict) else {}
-            name, level = str(own.get("id", "")), str(own.get("level"))
-            line = lines.get(name, 0)
+            level = str(own.get("level"))
+            line = lines[index] if index < len(lines) else 0
             try:
                 one = _feature(index, level)(own, feature.get("geometry"))
             except Wrong as wrong:
                 self._findings.error(MAP, line, wrong.en, wrong.zh)
                 continue
             if (level, one.id) in self._lines:
-                self._twice(MAP, line, one.id)
+                self._twice(MAP, line, one.id, self._lines[level, one.id])
                 continue
             self._lines[level, one.id] = line
             found[level].append(one)
@@ -335,31 +424,93 @@ def key_of(kind: str, one: Any) -> str:
     return str(one.kind if kind == "rule" else one.id)
 
 
-def _ids_of(text: str) -> dict[str, int]:
-    """The line on which each id of a map stands."""
-    lines, line, at = {}, 1, 0
-    for found in re.finditer(r'"id"\s*:\s*"([^"]*)"', text):
-        line += text.count("\n", at, found.start())
-        at = found.start()
-        lines[found[1]] = line
+def _lines_of(text: str, pattern: str) -> list[int]:
+    return [number for number, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)]
+
+
+def _second_of_its_kind(content: Mapping[str, Any]) -> int | None:
+    tables: Any = content.get("rules")
+    kinds = [table.get("kind") for table in tables] if _tables(tables) else []
+    return next((index for index, kind in enumerate(kinds) if kind in kinds[:index]), None)
+
+
+def _lines_of_features(text: str) -> list[int]:
+    """Where each feature begins. Features without an id have a line, too, and two with the same one."""
+    decoder = json.JSONDecoder()
+    begin = re.search(r'"features"\s*:\s*\[', text)
+    lines, at, line, counted = [], begin.end() if begin else len(text), 1, 0
+    while (found := re.compile(r"[\s,]*(?=[^\s,\]])").match(text, at)) is not None:
+        line += text.count("\n", counted, found.end())
+        counted = found.end()
+        lines.append(line)
+        at = decoder.raw_decode(text, counted)[1]
     return lines
 
 
-def _lines_of(text: str, pattern: str) -> list[int]:
-    return [number for number, line in enumerate(text.splitlines(), 1) if re.match(pattern, line)]
+def _line_of_key(text: str, key: str) -> int:
+    return next(iter(_lines_of(text, rf"^\s*\[*\s*{re.escape(key)}\b")), 0)
 
 
 def _tables(some: object) -> bool:
     return isinstance(some, list) and all(isinstance(one, dict) for one in some)
 
 
-def _unspoilt(cell: str) -> str:
+def _is_broken_utf8(raw: bytes) -> bool:
+    """Whether bytes that are not UTF-8 were meant to be: most characters beyond ASCII are whole. As GB 18030 they would be others."""
+    if raw.startswith(BOM_UTF8):
+        return True
+    text = raw.decode("utf-8", "replace")
+    return sum(not one.isascii() for one in text) > 2 * text.count("\N{REPLACEMENT CHARACTER}")
+
+
+def _cells(named: Sequence[str], row: Sequence[str]) -> Mapping[str, str]:
+    """A row's cells by their columns. Raises Wrong for what a spreadsheet has spoilt."""
+    cells = [cell.strip() for cell in row]
+    for number, cell in enumerate(cells, 1):
+        if number > len(named) or (cell and not named[number - 1]):
+            raise Wrong(
+                f"column {number} is too many ({cell!r}): the first line has no name for it; is a separator inside a cell?",
+                f"第 {number} 列（{cell!r}）多余：首行没有该列的名称；是否有单元格内含分隔符？",
+            )
+    padded = cells + [""] * (len(named) - len(cells))
+    return {column: _unspoilt(column, cell) for column, cell in zip(named, padded, strict=True) if column}
+
+
+def _unspoilt(column: str, cell: str) -> str:
     if SPOILT.fullmatch(cell):
         raise Wrong(
-            f"{cell}: a spreadsheet has made a number of a code; format the column as text",
-            f"{cell}：电子表格把编码变成了数字，请把该列设为文本格式",
+            f"{column}: {cell}: a spreadsheet has made a number of a code; format the column as text, and write the code anew",
+            f"{column}：{cell}：电子表格把编码变成了数字，请把该列设为文本格式后重新填写编码",
+        )
+    if FAILED.fullmatch(cell):
+        raise Wrong(
+            f"{column}: {cell}: a spreadsheet took it for a formula; format the column as text, and write it anew",
+            f"{column}：{cell}：电子表格把内容当成了公式，请把该列设为文本格式后重新填写",
+        )
+    if "\n" in cell or "\r" in cell:
+        raise Wrong(f"{column}: holds a line break: write it in one line", f"{column}：单元格内有换行，请写成一行")
+    if column in IDS:
+        _exact(column, cell)
+    if column in LISTS and (found := FULL_WIDTH.search(cell)):
+        raise Wrong(
+            f"{column}: {found[0]} is full-width: write {chr(ord(found[0]) - WIDER)}",
+            f"{column}：{found[0]} 是全角字符，请写成半角 {chr(ord(found[0]) - WIDER)}",
         )
     return cell
+
+
+def _exact(column: str, text: str) -> None:
+    """Raises Wrong for an id that no other would equal."""
+    if found := ODD_IN_ID.search(text):
+        raise Wrong(
+            f"{column}: {text!r} holds {found[0]!r}: no blanks, quotation marks or full-width characters",
+            f"{column}：{text!r} 含有 {found[0]!r}：不能有空格、引号、不可见字符或全角字符",
+        )
+    if DATE_FOR_ID.fullmatch(text):
+        raise Wrong(
+            f"{column}: {text}: a spreadsheet has made a day of it; format the column as text, and write it anew",
+            f"{column}：{text}：电子表格把它变成了日期，请把该列设为文本格式后重新填写",
+        )
 
 
 # ---- features
@@ -368,7 +519,10 @@ def _unspoilt(cell: str) -> str:
 def _code(own: Mapping[str, Any], digits: int) -> str:
     code = own.get("id")
     if not isinstance(code, str) or len(code) != digits or not (code.isascii() and code.isdecimal()):
-        raise Wrong(f"id {code!r} is not {digits} digits", f"id {code!r} 不是 {digits} 位数字")
+        raise Wrong(
+            f'id {code!r} is not {digits} digits in quotation marks, like "{"4" * digits}"',
+            f'id {code!r} 不是写在引号中的 {digits} 位数字，例如 "{"4" * digits}"',
+        )
     return code
 
 
@@ -385,7 +539,36 @@ def _polygon(own: Mapping[str, Any], geometry: Any) -> str:
         raise Wrong(
             f"{own.get('id')}: has no Polygon or MultiPolygon", f"{own.get('id')}：没有 Polygon 或 MultiPolygon"
         )
-    return json.dumps({"type": kind, "coordinates": geometry.get("coordinates")}, separators=(",", ":"))
+    coordinates = geometry.get("coordinates")
+    for ring in _rings(coordinates if kind == "MultiPolygon" else [coordinates]):
+        if not isinstance(ring, list) or not all(map(_is_point, ring)):
+            why = Text("its corners are not [longitude, latitude] in numbers", "顶点不是 [经度, 纬度] 形式的数字")
+        elif len(ring) < LEAST_CORNERS:
+            why = Text("it has too few corners", "顶点太少")
+        elif ring[0] != ring[-1]:
+            why = Text(
+                f"the ring is not closed: its last corner must be the first one again, {ring[0]}",
+                f"边界没有闭合：最后一个顶点必须与第一个相同，即 {ring[0]}",
+            )
+        else:
+            continue
+        raise Wrong(f"{own.get('id')}: the polygon is not right: {why.en}", f"{own.get('id')}：多边形有误：{why.zh}")
+    return json.dumps({"type": kind, "coordinates": coordinates}, separators=(",", ":"))
+
+
+def _rings(polygons: Any) -> list[Any]:
+    """The rings of polygons; what is none where one should be."""
+    if not isinstance(polygons, list) or not all(isinstance(rings, list) and rings for rings in polygons):
+        return [None]
+    return [ring for rings in polygons for ring in rings] or [None]
+
+
+def _is_point(corner: object) -> bool:
+    return (
+        isinstance(corner, list)
+        and len(corner) >= len(("lon", "lat"))
+        and all(type(one) in (int, float) for one in corner)
+    )
 
 
 def _town(own: Mapping[str, Any], geometry: Any) -> Area:
@@ -503,8 +686,16 @@ def _vendor(table: Mapping[str, Any]) -> Vendor:
         trial=table.get("trial", False),
         gcj02_inverse=table.get("gcj02_inverse", False),
         per_s=float(per_s),
-        keys=tuple(_key(name, key) for key in keys),
+        keys=_vendor_keys(name, keys),
     )
+
+
+def _vendor_keys(vendor: str, tables: Sequence[Mapping[str, Any]]) -> tuple[VendorKey, ...]:
+    keys = tuple(_key(vendor, table) for table in tables)
+    ids = [key.id for key in keys]
+    if twice := next((one for one in ids if ids.count(one) > 1), None):
+        raise Wrong(f"{vendor}: two keys are called {twice}", f"{vendor}：有两个密钥名为 {twice}")
+    return keys
 
 
 def _key(vendor: str, table: Mapping[str, Any]) -> VendorKey:
@@ -535,7 +726,10 @@ def _person(cell: Mapping[str, str]) -> Person:
             raise Wrong(f"{column} is empty", f"{column} 为空")
     if cell["role"] not in set(Role):
         roles = ", ".join(Role)
-        raise Wrong(f"role {cell['role']!r} is none of {roles}", f"role {cell['role']!r} 不在 {roles} 之中")
+        raise Wrong(
+            f"role {cell['role']!r} is none of {roles}",
+            f"role {cell['role']!r} 必须是 worker（网格员）、head（网格长）或 second_head（二级网格长）",
+        )
     begins, ends = _day(cell["from"], "from"), _day(cell["to"], "to")
     if begins is not None and ends is not None and ends < begins:
         raise Wrong("to lies before from", "to 早于 from")
@@ -550,17 +744,22 @@ def _person(cell: Mapping[str, str]) -> Person:
     )
 
 
+_DAY = re.compile(r"(\d{4})(?:[-/.](\d{1,2})[-/.](\d{1,2})|年(\d{1,2})月(\d{1,2})日)(?: 0?0:00(?::00)?)?")
+
+
 def _day(text: str, column: str) -> datetime | None:
-    """The beginning of a day in Beijing; spreadsheets write 2026/3/1 as well."""
+    """The beginning of a day in Beijing; spreadsheets write 2026/3/1 and 2026年3月1日 as well."""
     if not text:
         return None
+    found = _DAY.fullmatch(text)
+    year, month, day = (int(one) for one in found.groups() if one) if found else (0, 0, 0)
     try:
-        year, month, day = map(int, re.split(r"[-/.]", text))
-        return datetime(year, month, day, tzinfo=BEIJING)
+        moment = datetime(year, month, day, tzinfo=BEIJING)
     except ValueError:
-        raise Wrong(
-            f"{column} {text!r} is not a day like 2026-03-01", f"{column} {text!r} 不是 2026-03-01 这样的日期"
-        ) from None
+        moment = None
+    if moment is None or (moment.year < FIRST_YEAR and moment.date() != date.min):
+        raise Wrong(f"{column} {text!r} is not a day like 2026-03-01", f"{column} {text!r} 不是 2026-03-01 这样的日期")
+    return moment
 
 
 def _device(cell: Mapping[str, str]) -> Device:
@@ -570,7 +769,12 @@ def _device(cell: Mapping[str, str]) -> Device:
     town = cell["town"]
     if len(town) != TOWN_DIGITS or not (town.isascii() and town.isdecimal()):
         raise Wrong(f"town {town!r} is not a 9-digit code (GB/T 10114)", f"town {town!r} 不是 9 位代码（GB/T 10114）")
-    lon, lat = _number(cell["lon"], "lon", -180, 180), _number(cell["lat"], "lat", -90, 90)
+    lon, lat = _number(cell["lon"], "lon", -180, 180), _number(cell["lat"], "lat", -180, 180)
+    if lat is not None and abs(lat) > MOST_LAT:
+        raise Wrong(
+            f"lat: {cell['lat']} lies outside -90 to 90: are lon and lat swapped?",
+            f"lat：{cell['lat']} 超出 -90 至 90：经度（lon）与纬度（lat）是否写反？",
+        )
     if (lon is None) != (lat is None):
         raise Wrong("lon and lat belong together", "lon 与 lat 必须同时给出")
     bearing = _number(cell.get("bearing_deg", ""), "bearing_deg", 0, 360)
@@ -600,10 +804,9 @@ def _device(cell: Mapping[str, str]) -> Device:
 def _number(text: str, column: str, least: float, most: float) -> float | None:
     if not text:
         return None
-    try:
-        number = float(text)
-    except ValueError:
-        raise Wrong(f"{column}: {text!r} is not a number", f"{column}：{text!r} 不是数字") from None
+    if not re.fullmatch(r"[+-]?\d+(\.\d+)?", text):
+        raise Wrong(f"{column}: {text!r} is not a number like 113.85", f"{column}：{text!r} 不是 113.85 这样的数字")
+    number = float(text)
     if not least <= number <= most:
         raise Wrong(f"{column}: {text} lies outside {least} to {most}", f"{column}：{text} 超出 {least} 至 {most}")
     return number

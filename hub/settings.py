@@ -240,7 +240,7 @@ def load(config: Path | None = None) -> Settings:
     sections = {name: raw.pop(name) for name in list(raw) if name not in _OURS}
     settings = _validate(Settings, raw | {"source": str(path)}, str(path), ())
     for name, table in sections.items():
-        if not _is_connector(name):
+        if not is_connector(name):
             faults = Text(
                 f"{name}: neither a setting nor the name of a connector", f"{name}：既不是配置项，也不是接入程序的名称"
             )
@@ -260,7 +260,7 @@ def section(settings: Settings, name: str, model: type[Model]) -> Model:
 _OURS = frozenset(Settings.model_fields) - {"connectors"}
 
 
-def _is_connector(name: str) -> bool:
+def is_connector(name: str) -> bool:
     """Whether connectors/ has a folder of this name. It is not imported: its settings are its own to read."""
     if not name.isidentifier():
         return False
@@ -318,7 +318,11 @@ _PYDANTIC = {
     "int_type": "必须是整数",
     "float_parsing": "必须是数字",
     "float_type": "必须是数字",
-    "string_type": "必须是文本",
+    "string_type": "必须是带引号的文本",
+    "string_pattern_mismatch": "不符合格式 {pattern}",
+    "finite_number": "必须是有限的数",
+    "bool_type": "必须是 true 或 false",
+    "bool_parsing": "必须是 true 或 false",
     "path_type": "必须是路径",
     "literal_error": "只能是 {expected}",
     "dict_type": "必须是一个配置段",
@@ -326,7 +330,8 @@ _PYDANTIC = {
 }
 
 
-def _told(fault: "ErrorDetails") -> str:
+def told(fault: "ErrorDetails") -> str:
+    """What is wrong with a value, in the chosen language."""
     said = fault["msg"].removeprefix("Value error, ")
     zh = _PYDANTIC.get(fault["type"], "{said}").format(said=said, **fault.get("ctx", {}))
     return str(Text(said, zh.replace(" or ", " 或 ")))
@@ -338,7 +343,7 @@ def _validate(model: type[Model], raw: dict[str, Any], source: str, where: tuple
     except ValidationError as error:
         # The input is left out of the message: it may be a secret.
         faults = "; ".join(
-            f"{'.'.join(map(str, (*where, *fault['loc'])))}: {_told(fault)}"
+            f"{'.'.join(map(str, (*where, *fault['loc'])))}: {told(fault)}"
             for fault in error.errors(include_input=False)
         )
         raise Misconfigured(_said(source, Text(faults, faults))) from None

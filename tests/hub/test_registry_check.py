@@ -1,6 +1,7 @@
 """What a registry is refused for, each mistake by itself, with file and line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,11 @@ BOW_TIE = {
     "type": "Polygon",
     "coordinates": [[[113.9, 34.7], [113.91, 34.71], [113.91, 34.7], [113.9, 34.71], [113.9, 34.7]]],
 }
+OPEN = {"type": "Polygon", "coordinates": [[[113.9, 34.7], [113.91, 34.7], [113.91, 34.71], [113.9, 34.71]]]}
+TEXTS = {
+    "type": "Polygon",
+    "coordinates": [[["113.9", "34.7"], ["113.91", "34.7"], ["113.91", "34.71"], ["113.9", "34.7"]]],
+}
 CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
 
 
@@ -119,8 +125,11 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
             in_map(CELL, geometry={"type": "Polygon", "coordinates": [[[1, 2]]]}),
             r"map.geojson:\d+: 330100001001001: the polygon is not right",
         ),
-        (in_map(CELL, id=OTHER_CELL), r"map.geojson:\d+: 330100001001002 stands there twice"),
-        (in_map(CELL, id="33010000100100"), r"map.geojson:\d+: id '33010000100100' is not 15 digits"),
+        (in_map(CELL, id=OTHER_CELL), r"map.geojson:8: 330100001001002 stands there twice, first in line 7"),
+        (in_map(CELL, id="33010000100100"), r"map.geojson:7: id '33010000100100' is not 15 digits"),
+        (in_map(CELL, id=330100001001001), r"map.geojson:7: id 330100001001001 is not 15 digits in quotation marks"),
+        (in_map(CELL, geometry=OPEN), r"map.geojson:7: 330100001001001: .* the ring is not closed: .*\[113.9, 34.7\]"),
+        (in_map(CELL, geometry=TEXTS), r"map.geojson:7: 330100001001001: .* not \[longitude, latitude\] in numbers"),
         (in_map(CELL, id="330100001009001"), r"map.geojson:\d+: 330100001009001: 330100001009 is not on the map"),
         (in_map(CELL, grid="G9"), r"map.geojson:\d+: 330100001001001: G9 is not on the map"),
         (
@@ -137,7 +146,7 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
         ),
         (
             in_file("roster.csv", "wang,wang,worker,G1", "wang,wang,worker,G9"),
-            r"roster.csv:3: wang: the area G9 is not on the map",
+            r"roster.csv:3: wang: the area G9 is no grid on the map",
         ),
         (
             in_file("roster.csv", "wang,wang,worker", "wang,wang,boss"),
@@ -146,6 +155,10 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
         (
             in_file("roster.csv", "wang,wang,worker,G1,,", "wang,wang,worker,G1,2026-02-30,"),
             r"roster.csv:3: from '2026-02-30' is not a day",
+        ),
+        (
+            in_file("roster.csv", "wang,wang,worker,G1,,", "wang,wang,worker,G1,26/3/1,"),
+            r"roster.csv:3: from '26/3/1' is not a day",
         ),
         (
             in_file("roster.csv", "wang,wang,worker,G1,,", "wang,wang,worker,G1,2026-03-02,2026-03-01"),
@@ -174,6 +187,14 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
             r"vendors.toml:1: maker: per_s is not a number above zero",
         ),
         (in_file("vendors.toml", "per_s", "per_second"), r"vendors.toml:1: maker: per_second is not known"),
+        (
+            in_file(
+                "vendors.toml",
+                "[[vendors.keys]]",
+                "[[vendors.keys]]\nid='k1'\nsha256='" + "a" * 64 + "'\n[[vendors.keys]]",
+            ),
+            r"vendors.toml:1: maker: two keys are called k1",
+        ),
         (in_file("vendors.toml", "abab", "xyz"), r"vendors.toml:1: maker: a key needs an id and the SHA-256"),
         (in_file("vendors.toml", "[[vendors]]", "[[vendors"), r"vendors.toml:1: is not TOML"),
         (
@@ -200,6 +221,10 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
             r"rules.toml:\d+: camera.smoke: GB/T 47678.5-2026 has no class 06099",
         ),
         (in_file("rules.toml", '"06020"', '"6020"'), r"rules.toml:\d+: class: String should match pattern"),
+        (
+            in_file("rules.toml", "camera.smoke", "air.pm10.over_limit"),
+            r"rules.toml:\d+: two rules are called air.pm10",
+        ),
         (in_file("rules.toml", "quiet", "silent"), r"rules.toml:\d+: silent: Extra inputs are not permitted"),
     ],
 )
@@ -217,6 +242,42 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     assert [line.rpartition("/")[2].partition(": ")[0] for line in str(told.value).splitlines()] == [
         "devices.csv:2",
         "roster.csv:3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (whole("vendors.toml", "id = “maker”"), "vendors.toml:1: is not TOML"),
+        (whole("map.geojson", "{"), "map.geojson:1: is not JSON"),
+        (in_map(CELL, geometry=OPEN), "map.geojson:7: "),
+    ],
+)
+def test_what_a_broken_file_does_not_say_is_not_told_as_well(folder: Path, change: Change, named: str) -> None:
+    """Fifty devices whose vendor is not there would hide why."""
+    change(folder)
+    [told] = check(folder)[1].errors
+    assert str(told).startswith(named)
+
+
+def test_where_it_is_bare_is_told(folder: Path) -> None:
+    in_map(CELL, geometry=box(113.90, 34.70, 113.909, 34.71))(folder)
+    [told] = check(folder)[1].errors
+    assert re.search(r"lie in no cell, at 113\.909\d+,34\.70", str(told))
+
+
+@pytest.mark.parametrize("day", ["2026-03-01", "2026/3/1", "2026/3/1 0:00", "2026年3月1日", "２０２６/３/１"])
+def test_days_as_spreadsheets_write_them_are_the_same(folder: Path, day: str) -> None:
+    in_file("roster.csv", "wang,wang,worker,G1,,", f"wang,wang,worker,G1,{day},")(folder)
+    assert next(one.begins for one in load(folder).people if one.id == "wang") == 1_772_294_400_000
+
+
+def test_a_rule_for_a_kind_that_nobody_tells_of_is_told(folder: Path) -> None:
+    in_file("rules.toml", "camera.smoke", "camera.smoek")(folder)
+    in_file("rules.toml", "a34002", "a340O2")(folder)
+    assert [re.split(": ", str(one))[:2] for one in check(folder)[1] if one.file == "rules.toml"] == [
+        ["rules.toml:1", "air.pm10.over_limit"],
+        ["rules.toml:9", "camera.smoek"],
     ]
 
 
