@@ -8,12 +8,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hub import __version__
 from hub.command import DONE, FINDING, choose_language, exit_code
@@ -47,12 +47,18 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help=str(_CONFIG))
     common.add_argument("--lang", choices=("zh", "en"), default=argparse.SUPPRESS, help=str(_LANG))
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=str(_JSON))
-    parser = argparse.ArgumentParser(prog="gridhub", parents=[common], description=str(_ABOUT))
+    parser = argparse.ArgumentParser(
+        prog="gridhub",
+        parents=[common],
+        description=str(_ABOUT),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=str(_CODES),
+    )
     parser.add_argument("--version", action="version", version=f"gridhub {__version__}", help=str(_VERSION))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, help_text: Text, run: Run | None = None) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, parents=[common], help=str(help_text), description=str(help_text))
+        made = commands.add_parser(name, parents=[common], **_described(name, help_text))
         if run:
             made.set_defaults(run=run)
         return made
@@ -61,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         group = parent.add_subparsers(required=True, metavar="COMMAND")
         made = []
         for name, help_text, run in subcommands:
-            child = group.add_parser(name, parents=[common], help=str(help_text), description=str(help_text))
+            words = f"{parent.prog.partition(' ')[2]} {name}"
+            child = group.add_parser(name, parents=[common], **_described(words, help_text))
             child.set_defaults(run=run)
             made.append(child)
         return made
@@ -189,6 +196,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _described(words: str, help_text: Text) -> dict[str, Any]:
+    """What a command's help says of it; `words` are its name, with that of the command above it."""
+    examples = "\n".join(f"  gridhub {words} {rest}".rstrip() for rest in _EXAMPLES.get(words, ()))
+    return {
+        "help": str(help_text),
+        "description": str(help_text),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "epilog": f"{_SUCH_AS}\n{examples}" if examples else None,
+    }
+
+
 def _tap_command(command: "Callable[..., argparse.ArgumentParser]") -> None:
     tap = command("tap", Text("what lies on a topic and what arrives there", "查看主题中的记录"), _tap)
     tap.add_argument("topic", metavar="TOPIC", help=str(_TOPIC))
@@ -256,6 +274,7 @@ def _vendor_commands(parsers: Sequence[argparse.ArgumentParser]) -> None:
     trying.add_argument("file", type=Path, metavar="FILE", help=str(_RECORDING))
     trying.add_argument("--vendor", dest="id", metavar="ID", required=True, help=str(_VENDOR_ID))
     trying.add_argument("--feed", metavar="FEED", required=True, help=str(_TRIED_FEED))
+    trying.add_argument("--at", type=_since, metavar="WHEN", help=str(_AT))
     for parser in (adding, rotating, revoking):
         parser.add_argument("id", metavar="ID", help=str(_VENDOR_ID))
     adding.add_argument("--name", metavar="NAME", required=True, help=str(_VENDOR_NAME))
@@ -498,6 +517,8 @@ def _vendor_revoke(options: argparse.Namespace, settings: Settings) -> int:
     else:
         for key in ended:
             print(key)
+    if not ended:
+        say(f"{options.id} has no key that counts", f"{options.id} 没有仍有效的密钥")
     return _imported_later()
 
 
@@ -523,11 +544,17 @@ def _vendor_try(options: argparse.Namespace, settings: Settings) -> int:
         raise Misconfigured(
             str(Text(f"{options.file}: {error.strerror}", f"{options.file}：{error.strerror}"))
         ) from None
-    found = tried(settings, registry, raw, options.id, options.feed)
+    found = tried(settings, registry, raw, options.id, options.feed, options.at)
     if options.json:
         print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
     for one in found if not options.json else ():
         print("\n".join(harmless(line) for line in one.lines))
+    if not found:
+        size = len(raw)
+        say(
+            f"{options.file}: no message of {options.feed} in these {size} bytes",
+            f"{options.file}：这 {size} 字节中没有 {options.feed} 的报文",
+        )
     return DONE if found and all(one.fate != "dead-lettered" for one in found) else FINDING
 
 
@@ -760,8 +787,40 @@ def _findings(findings: Sequence[str], *, as_json: bool) -> int:
     return FINDING if findings else DONE
 
 
+_CODES = Text(
+    "exit codes: 0 done, 1 finding, 2 usage or misconfigured, 3 unavailable, 4 a time limit passed,\n"
+    "70 defect, 75 start me again (of a router)",
+    "退出码：0 完成；1 有发现；2 用法或配置有误；3 不可用；4 超过时限；70 程序缺陷；75 请重新启动（路由器）",
+)
+_SUCH_AS = Text("such as:", "示例：")
+# By the words of the command, what may follow them.
+_EXAMPLES: Mapping[str, Sequence[str]] = {
+    "up": ("", "--no-view --until-tickets 3"),
+    "kafka": ("--data kafka-data",),
+    "router": ("--slot 0",),
+    "page": ("--listen 127.0.0.1:8080",),
+    "check": ("my-town",),
+    "registry import": ("my-town --note 'new workers of March'",),
+    "registry diff": ("my-town",),
+    "registry export": ("copy", "before --version 3"),
+    "vendor add": ("tianwei --name 天维 --feed camera", "xunjian --name 巡建 --feed patrol --datum GCJ02 --trial"),
+    "vendor rotate": ("tianwei --overlap 24",),
+    "vendor revoke": ("tianwei --key k1",),
+    "vendor try": (
+        "recording.bin --vendor qinghe --feed air",
+        "push.multipart --vendor tianwei --feed camera --at 2026-03-02T09:30",
+    ),
+    "explain": ("410122106-1f0c5a2b9d3e4f60",),
+    "tap": ("tickets --from 20", "decisions --from earliest --no-follow --where outcome=opened"),
+    "dead-letters list": ("--feed air --reason crc --since 2h",),
+    "dead-letters show": ("ID --raw message.bin",),
+    "dead-letters replay": ("ID --with mended.bin", "--all --reason unknown_device --since 3d"),
+    "dead-letters drop": ("ID",),
+    "replay": ("", "--until 5000 --export state"),
+    "schemas check": ("--against earlier/schemas",),
+}
 _ABOUT = Text(
-    "An event-driven integration hub for grid governance: what stations, patrols, cameras and people report becomes Avro on Kafka.",
+    "An event-driven integration hub for grid governance: what stations, patrols, cameras\nand people report becomes Avro on Kafka.",
     "面向网格化管理的事件驱动集成中枢：把站点、巡查、摄像头和群众上报的信息变成 Kafka 上的 Avro 记录。",
 )
 _CONFIG = Text(
@@ -821,6 +880,10 @@ _EXPORT_DIR = Text("where to write the files", "导出到该文件夹")
 _NUMBER = Text("which version; else the newest", "版本号；默认最新")
 _RECORDING = Text(
     "the bytes as they were sent, of one connection or one request body", "原始字节：一次连接或一个请求体的内容"
+)
+_AT = Text(
+    "as if it came then, 2h or 3d ago or at 2026-03-02T09:30; else now",
+    "按当时接收处理：2h、3d 之前或 2026-03-02T09:30；默认现在",
 )
 _TRIED_FEED = Text("which connector reads it: air, patrol, camera", "由哪个接入程序读取：air、patrol、camera")
 _VENDOR_ID = Text("the vendor's id, as devices.csv names it", "厂商编号，与 devices.csv 中一致")

@@ -4,7 +4,7 @@ An alert leads to its decisions and these to its ticket, a ticket to its steps a
 of time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ from hub.core.events import (
 from hub.core.registry import CENTRE, Registry, Role
 from hub.lang import Text, harmless, progress
 from hub.partition import INPUTS, Arrived
-from hub.reasons import BEIJING, MARKS, SIGNALS
+from hub.reasons import BEIJING, MARKS, REFUSALS, SIGNALS, reason
 from hub.registry import Versions
 from hub.settings import Settings
 from hub.transactions import Whole
@@ -56,6 +56,7 @@ STEPS: Mapping[str, Text] = {
     "cleared": Text("cleared", "解除"),
     "reassigned": Text("given to another owner", "改派"),
 }
+STATES: Mapping[str, str] = {"open": "未解除", "cleared": "已解除"}
 LETTER_MARKS: Mapping[str, Text] = {
     LetterMark.REPLAYED: Text("replayed", "已重放"),
     LetterMark.DROPPED: Text("dropped", "已放弃"),
@@ -102,7 +103,7 @@ def explain(settings: Settings, name: str) -> list[Chapter]:
     # The decision that an alert cannot be used, and its dead letter, are known by where it lies.
     names |= {arrived.place for arrived, record in said if record.id in names}
     teller = _Teller(registry, names)
-    chapters = [chapter for arrived, record in (*said, *told) if (chapter := teller.chapter(arrived, record))]
+    chapters = [chapter for arrived, record in (*said, *_latest(told)) if (chapter := teller.chapter(arrived, record))]
     return sorted(chapters, key=lambda chapter: chapter.at)
 
 
@@ -119,6 +120,18 @@ def _decoded(records: Iterable[Arrived], wire: Wire) -> Iterator[tuple[Arrived, 
             continue  # told by its dead letter
         if isinstance(record, Told):
             yield arrived, record
+
+
+def _latest(told: Sequence[tuple[Arrived, Told]]) -> list[tuple[Arrived, Told]]:
+    """Without what a later record of the same ticket replaces, and each ticket behind the steps that led to it."""
+    newest: dict[str, tuple[Arrived, Ticket]] = {}
+    steps = []
+    for arrived, record in told:
+        if not isinstance(record, Ticket):
+            steps.append((arrived, record))
+        elif record.id not in newest or record.version > newest[record.id][1].version:
+            newest[record.id] = arrived, record
+    return [*steps, *newest.values()]
 
 
 class _Teller:
@@ -159,10 +172,11 @@ class _Teller:
     def _steps(self, step: TicketEvent) -> Text:
         called = STEPS.get(step.step, Text(step.step, step.step))
         owner = self._owner(step.owner_role, step.owner)
-        why = f" ({step.reason})" if step.reason else ""
+        why = reason(step.reason)
+        en, zh = (f" ({why.en})", f"（{why.zh}）") if step.reason else ("", "")
         return Text(
-            f"ticket {step.ticket_id} v{step.version}: {called.en}{why}; it is with {owner.en}",
-            f"工单 {step.ticket_id} 第 {step.version} 版：{called.zh}{why}；现由{owner.zh}负责",
+            f"ticket {step.ticket_id} v{step.version}: {called.en}{en}; it is with {owner.en}",
+            f"工单 {step.ticket_id} 第 {step.version} 版：{called.zh}{zh}；现由{owner.zh}负责",
         )
 
     def _stands(self, ticket: Ticket) -> Text:
@@ -175,7 +189,7 @@ class _Teller:
         return Text(
             f"ticket {ticket.id} as it stands: {ticket.state}, {ticket.class_code} {title}{urgent.en}; "
             f"{f'{where} ({mark.en})' if where else mark.en}; {ticket.alerts} alerts",
-            f"工单 {ticket.id} 现状：{ticket.state}，{ticket.class_code} {title}{urgent.zh}；"
+            f"工单 {ticket.id} 现状：{STATES.get(ticket.state, ticket.state)}，{ticket.class_code} {title}{urgent.zh}；"
             f"{f'{where}（{mark.zh}）' if where else mark.zh}；{ticket.alerts} 次预警",
         )
 
@@ -186,8 +200,9 @@ def _reads(reading: Reading) -> Text:
 
 
 def _kept(letter: DeadLetter) -> Text:
-    why = f"{letter.reason} {letter.detail}"
-    return Text(f"kept in the dead letters: {why}", f"存入死信：{why}")
+    said = REFUSALS.get(letter.reason, Text("", ""))
+    why = f"{letter.reason} {letter.detail}".rstrip()
+    return Text(f"kept in the dead letters: {said.en} ({why})", f"存入死信：{said.zh}（{why}）")
 
 
 def _made_of(mark: DeadLetter) -> Text:
@@ -211,11 +226,12 @@ def _alerts(alert: Alert) -> Text:
 
 def _decides(decision: Decision) -> Text:
     said = OUTCOMES.get(decision.outcome, Text(decision.outcome, decision.outcome))
-    why = "; ".join(decision.reasons)
-    about = f" ({why})" if why else ""
+    reasons = [reason(one) for one in decision.reasons]
+    en, zh = "; ".join(one.en for one in reasons), "；".join(one.zh for one in reasons)
+    about_en, about_zh = (f" ({en})", f"（{zh}）") if reasons else ("", "")
     led = f" -> {decision.ticket_id}" if decision.ticket_id else ""
     under = ", ".join(f"{one.name} {one.version}" for one in decision.versions)
     return Text(
-        f"decision {decision.seq} of {decision.town}: {decision.outcome}, {said.en}{about}{led}, under {under}",
-        f"{decision.town} 第 {decision.seq} 号决定：{decision.outcome}，{said.zh}{about}{led}，依据 {under}",
+        f"decision {decision.seq} of {decision.town}: {decision.outcome}, {said.en}{about_en}{led}, under {under}",
+        f"{decision.town} 第 {decision.seq} 号决定：{decision.outcome}，{said.zh}{about_zh}{led}，依据 {under}",
     )

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 
-from hub.core.events import Signal
+from hub.core.errors import Reason
+from hub.core.events import Signal, TimeMark
 from hub.core.grid import PlaceMark
 from hub.lang import Text, harmless
 
@@ -21,6 +22,31 @@ CODES: Mapping[str, Text] = {
     "too_old": Text("its time is too old", "时间过早"),
     "the station's own mean": Text("the station's own mean", "站点自报均值"),
     "same place": Text("the same place as a case that is known", "与已知案件位置相同"),
+}
+URGENCY: Mapping[str, str] = {"urgent": "紧急", "normal": "一般"}
+REFUSALS: Mapping[str, Text] = {
+    Reason.LENGTH: Text("its length is not what it says", "实际长度与所述长度不符"),
+    Reason.CRC: Text("its check sum is wrong", "校验码错误"),
+    Reason.SYNTAX: Text("it does not have the form that is read here", "格式无法识别"),
+    Reason.TIMEOUT: Text("it did not come to an end", "报文不完整"),
+    Reason.ENCRYPTED: Text("it is encrypted", "报文已加密"),
+    Reason.UNKNOWN_DEVICE: Text("its device is not in devices.csv", "设备未在 devices.csv 中登记"),
+    Reason.NOT_YOURS: Text("its device belongs to another vendor", "设备属于其他厂商"),
+    Reason.TOO_LARGE: Text("it is too large", "报文过大"),
+    Reason.SCHEMA: Text("what it holds does not fit into a record", "内容不符合记录格式"),
+    Reason.POISON: Text("the hub failed on it: a defect of the hub", "系统处理时出错（系统缺陷）"),
+    Reason.OUTSIDE_AREA: Text("its place is far from every town of the map", "位置远离地图上的所有乡镇"),
+    Reason.DATUM: Text("its datum is not known, or contradicts itself", "坐标系未知或自相矛盾"),
+    Reason.BAD_TIME: Text("its time is none", "时间无效"),
+}
+"""Why something lies in the dead letters, in words."""
+TIMES: Mapping[str, Text] = {
+    TimeMark.DEVICE: Text("as the device says", "取设备时间"),
+    TimeMark.TOO_OLD: Text(
+        "the device's lies more than 2 h back: that of acceptance counts", "设备时间早于接收 2 小时以上，以接收时间为准"
+    ),
+    TimeMark.TOO_NEW: Text("the device's lies ahead: that of acceptance counts", "设备时间超前，以接收时间为准"),
+    TimeMark.MISSING: Text("the device says none: that of acceptance counts", "报文中没有时间，以接收时间为准"),
 }
 MARKS: Mapping[str, Text] = {
     PlaceMark.INSIDE: Text("inside", "格内"),
@@ -100,5 +126,11 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[..., Text]], ...] = (
     (re.compile(r"case (.+)"), _case),
     (re.compile(r"place (\w+)"), _place),
     (re.compile(r"also (.+)"), _also),
+    (re.compile(r"town (.+)"), lambda code: Text(f"town {code}", f"乡镇 {code}")),
+    (
+        re.compile(r"class (\w+), (\w+)"),
+        lambda code, how: Text(f"class {code}, {how}", f"类别 {code}，{URGENCY.get(how, how)}"),
+    ),
+    (re.compile(r"type (.+)"), lambda name: Text(f"type {name}", f"类型 {name}")),
     (re.compile(r"status (.+)"), lambda status: Text(f"the vendor's status {status}", f"厂商状态 {status}")),
 )

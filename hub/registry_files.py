@@ -340,7 +340,7 @@ class _Files:
         for index, table in enumerate(tables):
             line = lines[index] if index < len(lines) else 0
             try:
-                vendor = _vendor(table)
+                vendor = vendor_of(table)
             except Wrong as wrong:
                 self._findings.error(VENDORS, line, wrong.en, wrong.zh)
                 continue
@@ -648,7 +648,8 @@ def _feature(index: int, level: str) -> Callable[[Mapping[str, Any], Any], Any]:
 _VENDOR_KEYS = {"id", "name", "feeds", "datum", "zone", "trial", "gcj02_inverse", "per_s", "keys"}
 
 
-def _vendor(table: Mapping[str, Any]) -> Vendor:
+def vendor_of(table: Mapping[str, Any]) -> Vendor:
+    """A table of vendors.toml. Raises Wrong."""
     name = table.get("id")
     if not isinstance(name, str) or not name:
         raise Wrong("a vendor has no id", "有厂商没有 id")
@@ -663,11 +664,6 @@ def _vendor(table: Mapping[str, Any]) -> Vendor:
             f"{name}: datum is none of WGS84, CGCS2000, GCJ02, BD09, EPSG:4513 to EPSG:4554",
             f"{name}：datum 必须是 WGS84、CGCS2000、GCJ02、BD09 或 EPSG:4513 至 EPSG:4554",
         )
-    zone = table.get("zone", "Asia/Shanghai")
-    try:
-        ZoneInfo(str(zone))
-    except (ValueError, OSError, KeyError):
-        raise Wrong(f"{name}: {zone!r} is not a time zone", f"{name}：{zone!r} 不是时区") from None
     per_s = table.get("per_s", 50)
     if isinstance(per_s, bool) or not isinstance(per_s, int | float) or not 0 < per_s <= MOST_PER_S:
         raise Wrong(f"{name}: per_s is not a number above zero", f"{name}：per_s 必须是大于零的数")
@@ -679,15 +675,23 @@ def _vendor(table: Mapping[str, Any]) -> Vendor:
         raise Wrong(f"{name}: each key begins with [[vendors.keys]]", f"{name}：每个密钥以 [[vendors.keys]] 开头")
     return Vendor(
         id=name,
-        name=str(table.get("name", name)),
+        name=_said({"name": name, **table}, "name"),
         feeds=frozenset(feeds),
         datum=datum,
-        zone=str(zone),
+        zone=_zone(name, table.get("zone", "Asia/Shanghai")),
         trial=table.get("trial", False),
         gcj02_inverse=table.get("gcj02_inverse", False),
         per_s=float(per_s),
         keys=_vendor_keys(name, keys),
     )
+
+
+def _zone(vendor: str, zone: object) -> str:
+    try:
+        ZoneInfo(str(zone))
+    except (ValueError, OSError, KeyError):
+        raise Wrong(f"{vendor}: {zone!r} is not a time zone", f"{vendor}：{zone!r} 不是时区") from None
+    return str(zone)
 
 
 def _vendor_keys(vendor: str, tables: Sequence[Mapping[str, Any]]) -> tuple[VendorKey, ...]:

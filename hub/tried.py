@@ -5,10 +5,12 @@ in which nothing has happened yet.
 """
 
 import asyncio
+import re
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from hub import classes
@@ -21,13 +23,14 @@ from hub.dead_letters import way_of
 from hub.explain import OUTCOMES, ROLES
 from hub.lang import Text
 from hub.outbox import Fate, Outbox
-from hub.reasons import MARKS, SIGNALS
+from hub.reasons import BEIJING, MARKS, REFUSALS, SIGNALS, TIMES, reason
 from hub.rulebook import own_rules
 from hub.settings import EvidenceSettings, Settings
 from hub.telemetry import FeedTelemetry
 from hub.wire import Wire
 
 BUDGET_S = 60.0
+HTTP_HEAD = re.compile(rb"(?:POST|PUT) \S+ HTTP/1\.[01]\r?\n(?:[^\r\n]+\r?\n)*\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,13 @@ class Found:
     lines: tuple[str, ...]
 
 
-def tried(settings: Settings, registry: Registry, raw: bytes, vendor: str, feed: str) -> list[Found]:
-    """What the messages in a recording become. Raises Misconfigured: the vendor or the feed is not there, or the vendor has not this feed."""
+def tried(
+    settings: Settings, registry: Registry, raw: bytes, vendor: str, feed: str, at: int | None = None
+) -> list[Found]:
+    """What the messages in a recording become, as if they came at `at` (ms UTC), else now. The head of an HTTP request may stand before a body.
+
+    Raises Misconfigured: the vendor or the feed is not there, or the vendor has not this feed.
+    """
     known = next((one for one in registry.vendors if one.id == vendor), None)
     if known is None or feed not in known.feeds:
         names = ", ".join(one.id for one in registry.vendors if feed in one.feeds) or "-"
@@ -52,7 +60,9 @@ def tried(settings: Settings, registry: Registry, raw: bytes, vendor: str, feed:
             )
         )
     way = way_of(feed)
-    now = time.time_ns() // 1_000_000
+    now = time.time_ns() // 1_000_000 if at is None else at
+    if head := HTTP_HEAD.match(raw):
+        raw = raw[head.end() :]
     letter = DeadLetter(
         id="try",
         feed=feed,
@@ -116,7 +126,14 @@ class _Outbox(Outbox):
     def dead_letter(self, letter: DeadLetter) -> "asyncio.Future[Fate]":
         """Why it would be kept aside."""
         said = Text("cannot be used and would be kept in the dead letters", "无法使用，将存入死信")
-        return self._gave(Fate.DEAD_LETTERED, [f"{said}: {letter.reason}", f"  {letter.detail}"])
+        why = REFUSALS.get(letter.reason, Text(letter.reason, letter.reason))
+        return self._gave(
+            Fate.DEAD_LETTERED,
+            [
+                str(Text(f"{said.en}: {letter.reason}, {why.en}", f"{said.zh}：{letter.reason}，{why.zh}")),
+                f"  {letter.detail}",
+            ],
+        )
 
     def empty(self) -> Fate:
         """Nothing in it."""
@@ -166,9 +183,11 @@ def _what(event: Reading | Alert) -> Text:
 
 def _when(event: Reading | Alert) -> Text:
     place = "" if event.lon is None else f", {event.lon:.6f} {event.lat:.6f}"
+    mark = TIMES.get(event.time_mark, Text(event.time_mark, event.time_mark))
+    moment = f"{datetime.fromtimestamp(event.event_at / 1000, BEIJING):%Y-%m-%d %H:%M:%S}"
     return Text(
-        f"  id {event.id}; town {event.town}; time {event.time_mark}{place} {event.datum}".rstrip(),
-        f"  编号 {event.id}；乡镇 {event.town}；时间 {event.time_mark}{place} {event.datum}".rstrip(),
+        f"  id {event.id}; town {event.town}; time {moment} ({mark.en}){place} {event.datum}".rstrip(),
+        f"  编号 {event.id}；乡镇 {event.town}；时间 {moment}（{mark.zh}）{place} {event.datum}".rstrip(),
     )
 
 
@@ -176,4 +195,18 @@ def _decision(decision: Decision) -> list[str]:
     said = OUTCOMES[decision.outcome]
     if decision.outcome == Outcome.OPENED:
         return []
-    return [f"{decision.outcome}: {said}" + (f" ({'; '.join(decision.reasons)})" if decision.reasons else "")]
+    why = [reason(one) for one in decision.reasons]
+    en, zh = "; ".join(one.en for one in why), "；".join(one.zh for one in why)
+    lines = [
+        str(
+            Text(
+                f"{decision.outcome}: {said.en}" + f" ({en})" * bool(why),
+                f"{decision.outcome}：{said.zh}" + f"（{zh}）" * bool(why),
+            )
+        )
+    ]
+    if decision.outcome == Outcome.LATE:
+        lines.append(
+            str(Text("an old recording? --at takes it as if it came then", "录制较早？用 --at 可按当时接收处理"))
+        )
+    return lines

@@ -21,6 +21,8 @@ from tomlkit.items import AoT, Table
 
 from hub.core.errors import Misconfigured
 from hub.lang import Text, harmless
+from hub.registry_files import Wrong, vendor_of
+from hub.settings import is_connector
 from hub.shipped import installed
 
 FILE = "vendors.toml"
@@ -93,6 +95,13 @@ def add(folder: Path, vendor: str, about: Mapping[str, Any], now: datetime) -> N
     document["vendors"].append(table)
     text = f"{text.rstrip()}\n\n{tomlkit.dumps(document)}".lstrip()
     _tables(path, _parsed(path, text))
+    try:
+        vendor_of(tomlkit.parse(tomlkit.dumps(table)).unwrap())
+    except Wrong as wrong:
+        raise _wrong(wrong.en, wrong.zh) from None
+    for feed in map(str, about["feeds"]):
+        if not is_connector(feed):
+            raise _wrong(f"{vendor}: no connector is called {feed}", f"{vendor}：没有名为 {feed} 的接入程序")
     _write(path, text)
     return new
 

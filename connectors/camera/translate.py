@@ -21,6 +21,7 @@ AHEAD_AT_MOST = timedelta(hours=24)
 # So long routers know an id: what is older and no retransmission comes from a clock that was never set, and shows the same times again.
 REMEMBERED = timedelta(hours=72)
 DIGITS = 16
+LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class Cameras:
         if foreign:
             raise Rejected(Reason.NOT_YOURS, f"{foreign.id} belongs to another vendor")
         channel = f"channel {event.channel} of " if event.channel.isdecimal() and len(event.channel) < DIGITS else ""
-        raise Rejected(Reason.UNKNOWN_DEVICE, f"{channel}a device that is not registered")
+        names = ", ".join(name[:LONGEST_NAME] for name in event.devices) or "none"
+        raise Rejected(Reason.UNKNOWN_DEVICE, f"{channel}a device that calls itself {names}")
 
 
 def translate(

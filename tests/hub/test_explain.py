@@ -7,12 +7,13 @@ from unittest import mock
 import pytest
 
 from hub import lang
-from hub.core.events import Alert, DeadLetter, Decision, LetterMark, Outcome
+from hub.core.errors import Reason
+from hub.core.events import Alert, DeadLetter, Decision, LetterMark, Outcome, TimeMark
 from hub.core.in_force import InForce
 from hub.core.registry import Registry
 from hub.explain import LETTER_MARKS, OUTCOMES, ROLES, STEPS, Chapter, explain
 from hub.partition import CARRIES, Arrived, Partition, Surroundings
-from hub.reasons import MARKS, SIGNALS
+from hub.reasons import MARKS, REFUSALS, SIGNALS, TIMES
 from hub.settings import Settings
 from hub.wire import Wire, headers
 from tests.hub.core.one_town import MINUTE, PM10, SECOND, alarm, at, camera, patrol
@@ -130,6 +131,7 @@ def test_a_ticket_tells_what_where_whose_and_each_step() -> None:
     said = [one.text for one in topics.explained(ticket)]
     assert said == [one.text for one in topics.explained("c1")], "from either end it is one story"
     told = "\n".join(said)
+    assert [one for one in said if "as it stands" in one] == said[-1:], "once, and last"
     for words in (
         "ZA-CAM-1 reports camera.smoke (smokeDetection): begins",
         f"ticket {ticket} v1: opened; it is with grid worker wang",
@@ -145,6 +147,8 @@ def test_it_is_told_in_chinese(monkeypatch: pytest.MonkeyPatch) -> None:
     told = "\n".join(one.text for one in story().explained("c1"))
     assert "ZA-CAM-1 上报 camera.smoke (smokeDetection)：开始" in told
     assert "现由网格员wang负责" in told
+    assert "opened，开立工单（开始；类型 smokeDetection）" in told
+    assert "现状：已解除，" in told
     assert "（格内）" in told
 
 
@@ -166,6 +170,9 @@ def test_what_nobody_knows_has_no_story() -> None:
 
 
 def test_every_word_of_a_list_has_its_sentence() -> None:
-    for table in (OUTCOMES, SIGNALS, STEPS, MARKS, LETTER_MARKS, ROLES):
+    for table in (OUTCOMES, SIGNALS, STEPS, MARKS, LETTER_MARKS, ROLES, REFUSALS, TIMES):
         assert all(text.en and text.zh for text in table.values())
     assert set(OUTCOMES) == set(Outcome)
+    assert set(TIMES) == set(TimeMark)
+    # Those three are never dead-lettered.
+    assert set(REFUSALS) == set(Reason) - {Reason.UNAVAILABLE, Reason.BUSY, Reason.FULL}

@@ -1,10 +1,11 @@
 """The command line itself: where options may stand, and what a person hears of a mistake, in which language."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from hub.__main__ import main
+from hub.__main__ import _EXAMPLES, _parser, main
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -42,6 +43,13 @@ def test_the_language_is_chosen_before_anything_is_said(words: list[str], capsys
     help_text = capsys.readouterr().out
     assert "用法：gridhub" in help_text
     assert "界面语言" in help_text
+
+
+def test_every_example_of_the_help_is_a_command() -> None:
+    parser = _parser()
+    for words, some in _EXAMPLES.items():
+        for rest in some:
+            assert parser.parse_args(shlex.split(f"{words} {rest}")).run
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,47 @@ def test_in_chinese_and_as_json(tries: object) -> None:
     assert [one["fate"] for one in json.loads(said)] == ["published"]
 
 
+def test_the_head_of_an_http_request_may_stand_before_the_body(tries: object) -> None:
+    body = multipart((TEXT, xml("smokeDetection", mac="00:00:5e:00:53:05").encode()), (PICTURE, JPEG))
+    head = f"POST /in/isapi/KEY HTTP/1.1\r\nHost: hub\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    then = ("--at", "2026-06-02T09:30")
+    _, said = tries(head + body, "tianwei", "camera", *then)  # type: ignore[operator]
+    assert said == tries(body, "tianwei", "camera", *then)[1]  # type: ignore[operator]
+    assert "reports camera.smoke" in said
+
+
+def test_an_old_recording_may_be_taken_as_if_it_came_then(tries: object) -> None:
+    raw = frame(
+        f"QN=20260601100000000;ST=22;CN=2072;PW=1;MN={MN};Flag=5;CP=&&AlarmTime=20260601095900;a34002-Ala=300;AlarmType=1&&".encode()
+    )
+    _, said = tries(raw, "qinghe", "air")  # type: ignore[operator]
+    assert "late: is about a time too long ago" in said
+    assert "--at" in said
+    _, said = tries(raw, "qinghe", "air", "--at", "2026-06-01T10:00")  # type: ignore[operator]
+    assert "time 2026-06-01 09:59:00 (as the device says)" in said
+    assert "ticket: 08004" in said
+
+
+@pytest.mark.parametrize("raw", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+def test_where_there_is_no_message_it_says_so(
+    tries: object, capsys: pytest.CaptureFixture[str], raw: bytes, tmp_path: Path
+) -> None:
+    del tries
+    (tmp_path / "recording").write_bytes(raw)
+    code = main(["vendor", "try", str(tmp_path / "recording"), "--vendor", "qinghe", "--feed", "air"])
+    told = capsys.readouterr()
+    assert (code, told.out) == (1, "")
+    assert told.err.endswith(f"recording: no message of air in these {len(raw)} bytes\n")
+
+
+def test_why_something_cannot_be_used_is_told_in_words_and_by_what_to_register(tries: object) -> None:
+    body = xml("fireDetection", mac="00:00:5e:00:53:99").encode()
+    code, said = tries(body, "tianwei", "camera", "--lang", "zh")  # type: ignore[operator]
+    assert code == 1
+    assert "无法使用，将存入死信：unknown_device，设备未在 devices.csv 中登记" in said
+    assert "calls itself 00:00:5e:00:53:99" in said
+
+
 def test_a_vendor_that_is_not_there_is_told_so(tries: object) -> None:
     code, said = tries(b"{", "nobody", "camera")  # type: ignore[operator]
     assert (code, said) == (2, "")

@@ -36,6 +36,9 @@ note = 'kept'
 """
 
 
+ABOUT = {"name": "新", "feeds": ["camera"]}
+
+
 def folder(tmp_path: Path, text: str) -> Path:
     (tmp_path / "vendors.toml").write_text(text, encoding="utf-8")
     return tmp_path
@@ -71,7 +74,7 @@ def test_a_vendor_is_added_to_a_folder_that_has_none(tmp_path: Path) -> None:
     ]
     assert new.key not in text(tmp_path / "new")
     assert text(tmp_path / "new").startswith("# Who answers for devices")
-    assert vendors.add(tmp_path / "new", "b", {}, NOW).key != new.key
+    assert vendors.add(tmp_path / "new", "b", ABOUT, NOW).key != new.key
 
 
 def test_adding_leaves_what_a_clerk_wrote(tmp_path: Path) -> None:
@@ -145,6 +148,14 @@ def test_the_list_shows_no_whole_hash(tmp_path: Path) -> None:
         (CLERKS, lambda place: vendors.add(place, "Ä b", {}, NOW), "'Ä b' is no id of a vendor"),
         (CLERKS, lambda place: vendors.rotate(place, "x", timedelta(), NOW), "there is no vendor x"),
         (CLERKS, lambda place: vendors.revoke(place, "tianwei", "k1", NOW), "tianwei has no key k1"),
+        (
+            CLERKS,
+            lambda place: vendors.add(place, "a", ABOUT | {"feeds": ["camra"]}, NOW),
+            "no connector is called camra",
+        ),
+        (CLERKS, lambda place: vendors.add(place, "a", ABOUT | {"datum": "XIAN80"}, NOW), "datum is none of WGS84"),
+        (CLERKS, lambda place: vendors.add(place, "a", ABOUT | {"zone": "Mars"}, NOW), "'Mars' is not a time zone"),
+        (CLERKS, lambda place: vendors.add(place, "a", ABOUT | {"name": " "}, NOW), "a: name is empty"),
         (None, lambda place: vendors.listed(place, NOW), "does not exist"),
         ("[[vendors]\n", lambda place: vendors.listed(place, NOW), "is not TOML"),
         ("[[vendors]]\nid = 1\nid = 2\n", lambda place: vendors.add(place, "a", {}, NOW), "is not TOML"),
@@ -171,7 +182,7 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(
 def test_a_file_from_a_windows_editor(tmp_path: Path) -> None:
     (tmp_path / "vendors.toml").write_bytes(b"\xef\xbb\xbf" + CLERKS.replace("\n", "\r\n").encode())
     vendors.rotate(tmp_path, "tianwei", timedelta(), NOW)
-    vendors.add(tmp_path, "new", {}, NOW)
+    vendors.add(tmp_path, "new", ABOUT, NOW)
     assert [table["id"] for table in written(tmp_path)] == ["tianwei", "old", "new"]
     (tmp_path / "vendors.toml").write_bytes(CLERKS.encode("gbk"))
     with pytest.raises(Misconfigured, match="not UTF-8"):
@@ -228,6 +239,9 @@ def test_the_command_prints_a_key_once_on_stdout(tmp_path: Path, capsys: pytest.
     assert (code, out) == (0, "k1\n")
     code, out, _ = gridhub("revoke", "tianwei", "--json")
     assert (code, json.loads(out)) == (0, {"ended": ["k2"]})
+    code, out, err = gridhub("revoke", "tianwei")
+    assert (code, out) == (0, "")
+    assert "tianwei has no key that counts" in err
     code, out, err = gridhub("revoke", "nobody")
     assert (code, out) == (2, "")
     assert "there is no vendor nobody" in err
