@@ -581,10 +581,10 @@ class View:
 
     def _place(self, ticket: Ticket) -> str:
         if ticket.lon is not None and ticket.lat is not None:
-            said = f"{ticket.lat:.5f}, {ticket.lon:.5f}"
+            said = self.voice.of(_numbers(ticket.lon, ticket.lat))
             return f"{said} ({self.voice('converted')} {ticket.datum})" if ticket.given_x is not None else said
         if ticket.given_x is not None and ticket.given_y is not None:
-            return f"{ticket.given_y:g}, {ticket.given_x:g} ({ticket.datum})"
+            return f"{self.voice.of(_numbers(ticket.given_x, ticket.given_y))} ({ticket.datum})"
         return ""
 
     def _chain(self, ticket: Ticket, grid: Grid | None) -> list["Link"]:
@@ -605,8 +605,8 @@ class View:
             limit = self.names.registry.rules.limit(rule, ticket.device)
             mean = f"{rule.period_s // 60} {self.voice('mean_of')}"
             ends = f"{rule.clear_after} {self.voice('rule_clear')}"
-            return f"{self.voice('rule_limit')} {limit:g} μg/m³ ({mean}); {ends}"
-        ends = f"; {rule.quiet_s // 60} {self.voice('rule_quiet')}" if rule.quiet_s >= 60 else ""  # noqa: PLR2004 - seconds of a minute
+            return f"{self.voice('rule_limit')} {limit:g} μg/m³ ({mean}){self.voice('semicolon')}{ends}"
+        ends = f"{self.voice('semicolon')}{rule.quiet_s // 60} {self.voice('rule_quiet')}" if rule.quiet_s >= 60 else ""  # noqa: PLR2004 - seconds of a minute
         return f"{self.voice('rule_alarm')}{ends}"
 
     def _steps(self, story: Story) -> list["Step"]:
@@ -638,7 +638,7 @@ class View:
 
     def _why(self, step: TicketEvent, reasons: Sequence[str]) -> str:
         said = [step.reason] if step.reason else list(reasons[:1])
-        return "; ".join(self.voice.of(reason(one)) for one in said)
+        return self.voice("semicolon").join(self.voice.of(reason(one)) for one in said)
 
     def _reports(self, story: Story) -> list["Report"]:
         last = sorted(story.alerts.values(), key=lambda one: one.accepted_at, reverse=True)[:ALERTS_SHOWN]
@@ -652,6 +652,13 @@ class View:
             signal=self.voice.named(SIGNALS, said.signal),
             text=said.text,
         )
+
+
+def _numbers(x: float, y: float) -> Text:
+    """A place in numbers, each with its name: people write them in either order."""
+    if abs(x) <= 180 and abs(y) <= 90:  # noqa: PLR2004 - degrees
+        return Text(f"longitude {x:.5f}, latitude {y:.5f}", f"经度 {x:.5f}，纬度 {y:.5f}")
+    return Text(f"x {x:.1f}, y {y:.1f}", f"x {x:.1f}，y {y:.1f}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,32 @@ def test_the_map_is_moved_by_wheel_buttons_and_keys_and_marks_keep_their_size(tm
     browse(test, tmp_path)
 
 
+def test_filters_are_unfolded_and_folded_by_the_same_key(tmp_path: Path) -> None:
+    async def test(desk: Desk) -> None:
+        await desk.open()
+        here = "document.activeElement.tagName"
+        fields, button = desk.tab.locator(".fields"), desk.tab.locator(".more > summary")
+        await button.focus()
+        await desk.tab.keyboard.press("Enter")
+        await fields.wait_for(state="visible", timeout=LIVE_MS)
+        assert await desk.tab.evaluate(here) == "SUMMARY"
+        await desk.tab.keyboard.press("Enter")
+        await fields.wait_for(state="hidden", timeout=LIVE_MS)
+
+    browse(test, tmp_path)
+
+
+def test_names_of_villages_lie_above_the_marks_and_do_not_catch_their_clicks(tmp_path: Path) -> None:
+    async def test(desk: Desk) -> None:
+        await desk.open()
+        over = "[...document.querySelectorAll('#map > g')].pop().getAttribute('class')"
+        assert await desk.tab.evaluate(over) == "names"
+        caught = "getComputedStyle(document.querySelector('.names text')).pointerEvents"
+        assert await desk.tab.evaluate(caught) == "none"
+
+    browse(test, tmp_path)
+
+
 def test_in_a_hand_nothing_is_wider_than_the_screen_and_targets_are_large(tmp_path: Path) -> None:
     async def test(desk: Desk) -> None:
         ticket = next(desk.model.open())

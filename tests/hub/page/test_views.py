@@ -11,7 +11,7 @@ from hub.core.registry import CENTRE
 from hub.page.drawing import Atlas
 from hub.page.model import Model
 from hub.page.views import MINUTE_MS, Names, Query, View, Voice, clock, health, home, lamp
-from hub.page.words import SAID, Health, Lamp
+from hub.page.words import KINDS, SAID, Health, Lamp
 from tests.hub.page.crowd import NOW, TOWN, everything, opening, own_devices, registry, step
 
 KNOWN = registry()
@@ -186,3 +186,27 @@ def test_times_are_those_of_beijing() -> None:
 
 def test_every_text_is_there_in_both_languages() -> None:
     assert [name for name, text in SAID.items() if not text.en or not text.zh] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ({"lon": 113.912346, "lat": 34.712346}, "经度 113.91235，纬度 34.71235"),
+        (
+            {"lon": None, "lat": None, "given_x": 113.912346, "given_y": 34.712346, "datum": "GCJ02"},
+            "经度 113.91235，纬度 34.71235 (GCJ02)",
+        ),
+        (
+            {"lon": None, "lat": None, "given_x": 38583123.46, "given_y": 3843210.2, "datum": "EPSG:4526"},
+            "x 38583123.5，y 3843210.2 (EPSG:4526)",
+        ),
+    ],
+)
+def test_a_place_is_told_with_the_names_of_its_numbers_and_none_of_them_is_lost(
+    place: dict[str, object], said: str
+) -> None:
+    assert view(Model(KNOWN), lang="zh")._place(replace(TICKET, **place)) == said  # type: ignore[arg-type]
+
+
+def test_every_kind_of_the_shipped_rules_has_words() -> None:
+    assert {rule.kind for rule in KNOWN.rules.all} <= KINDS.keys()
