@@ -31,7 +31,8 @@ quick = settings(thorough, max_examples=60)
 DIGITS = "0123456789"
 CHINESE = "颗粒物浓度超标设备故障通讯中断联通站点扬尘"
 VALUE_TEXT = st.text("0123456789.-+eENaAfFTMDBC /:{}" + CHINESE, max_size=12)
-LOG_TEXT = VALUE_TEXT.map(lambda text: f"//log;{text.replace('/', '')},of=//")
+# Within its marks a log text may be anything but such a mark.
+LOG_TEXT = VALUE_TEXT.map(lambda text: text.replace("/", "")).map(lambda text: f"//log;{text},of={text}//")
 FACTORS = ("a34004-Rtd", "a34002-Avg", "LA-td", "LA-Rtd-Rtd", "a01007-Rtd", "SB1-RS", "Flag", "DataTime", "i11001-Info")
 
 
@@ -80,11 +81,7 @@ def sent(draw: st.DrawFn) -> Sent:
     for absent in draw(st.sets(st.sampled_from(("QN", "ST", "PW", "Flag", "PNUM", "PNO")))):
         fields.pop(absent, None)
     order = draw(st.permutations(list(fields.items())))
-    value = (
-        st.none()
-        | VALUE_TEXT.map(lambda text: text.replace("//", "/0").strip())
-        | VALUE_TEXT.map(lambda text: f"//log;{text},of={text}//")
-    )
+    value = st.none() | VALUE_TEXT.map(lambda text: text.replace("//", "/0").strip()) | LOG_TEXT
     items = draw(st.lists(st.tuples(st.sampled_from(FACTORS), value), max_size=12))
     separator = st.sampled_from((";", ",", ";;", " ;", "; "))
     between = [draw(separator) for _ in items[1:]] + ([draw(st.sampled_from(("", ";")))] if items else [])
