@@ -17,7 +17,8 @@ from typing import Protocol
 from hub.core.errors import Full, Reason, Rejected, SpoolFull, Unavailable
 from hub.core.events import Alert, DeadLetter, LifeSign, Reading
 from hub.core.registry import Device
-from hub.spool import Kept, Outgoing, Spool
+from hub.spool import Kept, Spool
+from hub.spool_file import Outgoing
 from hub.telemetry import FeedTelemetry
 from hub.wire import Wire, headers
 

@@ -15,7 +15,8 @@ from hub.core.errors import Full, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter, LifeSign, Reading
 from hub.core.registry import Device
 from hub.outbox import KEPT, Fate, Outbox
-from hub.spool import Spool, Store
+from hub.spool import Spool
+from hub.spool_file import Store
 from hub.wire import Wire, headers
 from tests.doubles import FakeLog, RememberingTelemetry, Sent
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from hub.core.errors import Misconfigured, Reason, Rejected, SpoolFull, Unavailable
-from hub.spool import ENTRY_COST_BYTES, Kept, Outgoing, Spool, Store
+from hub.spool import Kept, Spool
+from hub.spool_file import ENTRY_COST_BYTES, Outgoing, Store
 from hub.telemetry import FeedTelemetry
 from tests.doubles import RememberingTelemetry
 
@@ -404,7 +405,7 @@ def test_no_file_at_all_is_set_aside_too(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from hub.spool import Store
+from hub.spool_file import Store
 store = Store(Path(sys.argv[1]))
 print("open", flush=True)
 sys.stdin.read()
@@ -412,7 +413,7 @@ sys.stdin.read()
 
 
 def test_two_processes_cannot_have_one_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.spool.LOCK_WITHIN_S", 0.1)
+    monkeypatch.setattr("hub.spool_file.LOCK_WITHIN_S", 0.1)
     path = tmp_path / "air.db"
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

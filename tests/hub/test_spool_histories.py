@@ -94,9 +94,10 @@ class Disk:
             return
         future, work, arguments = self._todo.popleft()
         writes = getattr(work, "func", work).__name__ in ("change", "shrink")
+        if writes and self.mode == "full":
+            self._untold.append(lambda: future.set_exception(Unavailable("the spool: database or disk is full")))
+            return
         try:
-            if writes and self.mode == "full":
-                raise Unavailable("the spool: database or disk is full")
             result = work(*arguments)
         except Unavailable as error:
             told = error
