@@ -645,7 +645,7 @@ def findings(run: Run) -> list[Finding]:
         records[id(record.message)].append(record)
     for message in run.log.messages:
         found += _answers(message)
-        found += _story(message, records[id(message)])
+        found += _story(message, records[id(message)], run.outages)
         found += _doubles(message, records[id(message)])
         found += _gone(message, records[id(message)], run.outages)
     found += _order(kept)
@@ -781,8 +781,19 @@ def _answers(message: Message) -> Iterator[Finding]:
         yield Finding(Wrong.UNANSWERED, message.name, f"sent {len(message.attempts)} times")
 
 
-def _story(message: Message, records: Sequence[Kept]) -> Iterator[Finding]:
-    """How often and when: answered <= kept <= sent, at each moment."""
+def _behind(message: Message, appended: Iterable[int], outages: Sequence[tuple[int, int]] = ()) -> Iterator[bool]:
+    """For each answer, whether Kafka had fewer records of the message then; in an outage, by its end."""
+    by_time = sorted(appended)
+    for number, answer in enumerate(message.answers, start=1):
+        by = answer.at
+        for begin, end in sorted(outages):
+            if begin <= by <= end:
+                by = end
+        yield bisect_right(by_time, by) < number
+
+
+def _story(message: Message, records: Sequence[Kept], outages: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+    """How often and when: answered <= kept <= sent, at each moment; what was answered in an outage is in Kafka by its end."""
     if message.expect not in TOPIC_OF_CLASS:
         return
     if len(records) > len(message.attempts):
@@ -797,13 +808,10 @@ def _story(message: Message, records: Sequence[Kept]) -> Iterator[Finding]:
     for record in records:
         if record.stored.timestamp < record.accepted_at:
             yield Finding(Wrong.TIME, record.stored.place, "appended before it was accepted")
-    appended = sorted(record.stored.timestamp for record in records)
-    for number, answer in enumerate(message.answers, start=1):
-        if len(appended) < number:
-            yield Finding(Wrong.LOST, message.name, f"answered {len(message.answers)} times, {len(appended)} records")
-            return
-        if bisect_right(appended, answer.at) < number:
-            yield Finding(Wrong.TIME, message.name, "answered before it was appended")
+    if len(records) < len(message.answers):
+        yield Finding(Wrong.LOST, message.name, f"answered {len(message.answers)} times, {len(records)} records")
+    elif any(_behind(message, (record.stored.timestamp for record in records), outages)):
+        yield Finding(Wrong.TIME, message.name, "answered before it was appended")
 
 
 def _gone(message: Message, records: Sequence[Kept], outages: Sequence[tuple[int, int]]) -> Iterator[Finding]:

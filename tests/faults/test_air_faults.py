@@ -95,6 +95,7 @@ def test_what_was_answered_is_kept_once_and_in_order_through_kills_of_connector_
         print(*finding)
     assert Counter(finding.wrong for finding in found) == {}
     assert "defect" not in told
+    assert "spooling" in told, "someone was answered while Kafka was away"
     assert told.count("serving") == 1 + KILLS // 2
     assert len(log.messages) == MESSAGES
     assert len({message.device for message in log.messages}) == STATIONS

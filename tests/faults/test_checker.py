@@ -643,6 +643,26 @@ def test_an_answer_before_kafka_has_it_is_found() -> None:
     )
 
 
+def test_what_was_answered_in_an_outage_is_in_kafka_by_its_end_and_else_at_once() -> None:
+    story = Story(1)
+    run = story.run()
+    late = 0
+    for place, line in enumerate(story.lines):
+        if line["what"] != "answered":
+            continue
+        at = line["at"] - 1  # a moment before Kafka had it
+        log = Log.of([*story.lines[:place], line | {"at": at}, *story.lines[place + 1 :]])
+
+        def is_late(*outages: tuple[int, int], log: Log = log) -> bool:
+            return Wrong.TIME in wrongs(checker.findings(replace(run, log=log, outages=outages)))
+
+        late += is_late()
+        assert not is_late((at, at + 1))
+        assert not is_late((at, at + 1), (at - 5, at))
+        assert is_late() == is_late((at - 5, at)) == is_late((at + 1, at + 5))
+    assert late
+
+
 def test_a_torn_log_is_refused() -> None:
     with pytest.raises(ValueError, match="no happening"):
         Log.of([{"what": "slept", "device": "plain", "at": 1}])
