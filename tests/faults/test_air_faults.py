@@ -33,7 +33,7 @@ MANNERS = {
     "seed": 3,
     "devices": STATIONS,
     "messages": MESSAGES,
-    "interval": 0,
+    "interval": 0.15,
     "repeat": 0.3,
     "troubles": 0.03,
     "timeout": 3,

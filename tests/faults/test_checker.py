@@ -606,6 +606,25 @@ def test_a_fate_that_is_missing_in_the_connectors_sum_is_found() -> None:
         assert Wrong.BALANCE in wrongs(checker.findings(replace(run, balance=replace(run.balance, fates=fates))))
 
 
+def test_what_was_spooled_comes_to_a_topic_too() -> None:
+    run = Story(1).run()
+    fates = {**run.balance.fates, "spooled": 3, "published": run.balance.fates["published"] - 3}
+    assert checker.findings(replace(run, balance=replace(run.balance, fates=fates))) == []
+    more = replace(run.balance, received=run.balance.received + 1, fates={**fates, "spooled": 4})
+    assert wrongs(checker.findings(replace(run, balance=more))) == {Wrong.BALANCE}
+
+
+def test_what_a_connector_hands_over_once_more_in_an_outage_counts_once() -> None:
+    for run, record, _ in each_record(1):
+        copy = replace(record, timestamp=max(each.timestamp for each in run.topics.records) + 1)
+
+        def found(*outages: tuple[int, int], run: Run = run, copy: Stored = copy) -> set[Wrong]:
+            return wrongs(rewritten(replace(run, outages=outages), lambda records: [*records, copy]))
+
+        assert not found((copy.timestamp, copy.timestamp))
+        assert found((copy.timestamp - 9, copy.timestamp - 1)) & {Wrong.DOUBLE, Wrong.BALANCE}
+
+
 def test_what_was_sent_while_something_was_broken_may_be_missing_unless_it_was_answered() -> None:
     for run, record, _ in each_record(1):
         broken = replace(run, outages=((BEGIN, BEGIN * 2),), balance=Balance(sys.maxsize, 0, {}))
