@@ -94,7 +94,12 @@ def translate(
     image_after = _words(said, "image_after", MOST_NAME)
     content = json.dumps([said, feature.geometry, feature.crs], sort_keys=True, ensure_ascii=False)
     identity = _id(
-        vendor, (spot_no, image_after or status), (event_no, status), key and f"{key}/{index}", content, found_at
+        vendor,
+        (spot_no, "/".join(filter(None, (image_after, status)))),
+        (event_no, status),
+        key and f"{key}/{index}",
+        content,
+        found_at,
     )
     return PatrolAlert(
         id=identity,
@@ -167,7 +172,7 @@ def _device(said: Mapping[str, Any], vendor: Vendor, town: Town) -> Device | Non
 def _id(
     vendor: Vendor, spot: tuple[str, str], event: tuple[str, str], key: str, content: str, found_at: int | None
 ) -> str:
-    """The sender's own identity of the message: what comes first of spot and image period, event and status, key of the push, content."""
+    """The sender's own identity of the message: what comes first of spot with image period and status, event and status, key of the push, content."""
     # JSON may hold half a character, which no record takes: that is told when the record is made.
     digest = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
     if spot[0]:

@@ -430,6 +430,16 @@ def test_the_id_is_the_first_of_number_event_key_and_content() -> None:
     assert alert(event).id == alert(event).id != alert({**event, "address": "x"}).id
 
 
+def test_a_further_status_of_a_spot_is_a_further_message() -> None:
+    """The image stays the same while a case goes its way: its end must not be taken for its beginning, sent again."""
+    said = [
+        alert({**SPOT, "properties": {**SPOT["properties"], "status": status}})
+        for status in ("PENDING", "CONFIRMED", "EXCLUDED")
+    ]
+    assert [one.signal for one in said] == ["begins", "goes_on", "ends"]
+    assert len({one.id for one in said}) == len(said)
+
+
 def test_two_places_without_a_number_are_two_findings() -> None:
     """What has the id of another is taken for the same message, sent again."""
     points = [
