@@ -240,6 +240,13 @@ def polygon(geometry: str) -> BaseGeometry | None:
     return valid if valid.area else None
 
 
+def shifted(geometry: BaseGeometry, datum: str) -> BaseGeometry | None:
+    """A polygon in WGS 84 as it is drawn in GCJ-02 or BD-09; None where nothing of it is left."""
+    moved = shapely.transform(geometry, _each(datums.FORWARD[datum]))
+    valid: BaseGeometry = shapely.make_valid(moved, method="structure", keep_collapsed=False)
+    return valid if valid.area else None
+
+
 def _each(forward: Callable[[float, float], tuple[float, float]]) -> "Callable[[np.ndarray], np.ndarray]":
     return lambda points: np.array([forward(x, y) for x, y in points]).reshape(-1, 2)
 

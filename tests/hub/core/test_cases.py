@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from hub.core import datum as datums
 from hub.core.cases import Case, same
 from hub.core.town import DAY_MS
 from tests.hub.core.one_town import at, patrol
@@ -58,9 +59,34 @@ def test_two_numbers_of_one_vendor_are_two_cases() -> None:
     assert same(case(spot_no=""), patrol("p", NOW, vendor="surveyor", spot_no="S2", lon=X, lat=Y), NOW)
 
 
-def test_places_of_different_datums_are_not_compared() -> None:
+def test_places_in_two_shifted_datums_are_not_compared() -> None:
     gcj = case(lon=None, lat=None, datum="GCJ02", given_x=X, given_y=Y)
-    assert not same(gcj, patrol("p", NOW, vendor="drones", lon=X, lat=Y), NOW)
+    assert not same(gcj, patrol("p", NOW, vendor="drones", lon=X, lat=Y), NOW), (
+        "the same numbers are half a kilometre apart"
+    )
     assert same(gcj, patrol("p", NOW, vendor="drones", given=(X, Y), datum="GCJ02"), NOW)
     assert not same(gcj, patrol("p", NOW, vendor="drones", given=(X, Y), datum="BD09"), NOW)
     assert not same(gcj, patrol("p", NOW, vendor="drones"), NOW)
+
+
+@pytest.mark.parametrize("datum", sorted(datums.FORWARD))
+@pytest.mark.parametrize(("metres", "is_same"), [(0, True), (29, True), (31, False)])
+def test_a_place_in_wgs84_is_compared_where_it_lies_in_a_shifted_datum(
+    datum: str, metres: float, is_same: bool
+) -> None:
+    x, y = datums.FORWARD[datum](X, Y)
+    beside = Y + metres * METRE
+    there = case(lon=None, lat=None, datum=datum, given_x=x, given_y=y)
+    assert same(there, patrol("p", NOW, vendor="drones", lon=X, lat=beside), NOW) is is_same
+    given = patrol("p", NOW, vendor="drones", given=datums.FORWARD[datum](X, beside), datum=datum)
+    assert same(case(), given, NOW) is is_same
+
+
+@pytest.mark.parametrize("datum", sorted(datums.FORWARD))
+@pytest.mark.parametrize(("other", "is_same"), [((9, 29), True), ((12, 32), False)])
+def test_so_are_polygons(datum: str, other: tuple[float, float], is_same: bool) -> None:
+    x, y = datums.FORWARD[datum](X, Y)
+    [ring] = json.loads(rectangle(0, 20))["coordinates"]
+    drawn = json.dumps({"type": "Polygon", "coordinates": [[datums.FORWARD[datum](*corner) for corner in ring]]})
+    there = case(drawn, lon=None, lat=None, datum=datum, given_x=x, given_y=y)
+    assert same(there, patrol("p", NOW, vendor="drones", lon=X, lat=Y, geometry=rectangle(*other)), NOW) is is_same
