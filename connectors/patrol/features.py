@@ -4,6 +4,7 @@ One body may hold many; each is looked at by itself, so that a broken one costs 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ MOST_DEPTH = 40
 MOST_NODES = 400_000
 UNREADABLE = "?"
 """A datum that is named, in no way that we know."""
+_ROW = re.compile(r"[0-9]{1,5}")
 GEOMETRIES = frozenset({"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"})
 
 
@@ -130,12 +132,20 @@ def _feature(one: Any, datum: Mapping[str, Any]) -> Feature:
     drone = members.get("drone")
     if isinstance(drone, dict) and "sn" in drone:
         said.setdefault("device", drone["sn"])
-    identity = one.get("id")
-    if isinstance(identity, str | int) and not isinstance(identity, bool) and not said.get("event_no"):
+    if not said.get("event_no") and (identity := _identity(one)):
         said["event_no"] = identity
     if not said and geometry is None:
         return Feature({}, None, "", raw, "a feature of which nothing is known")
     return Feature(said, geometry, crs, raw)
+
+
+def _identity(one: Mapping[str, Any]) -> str:
+    """The sender's own; a feature that is called by its row in this push has none: in the next push another one is called so."""
+    identity = one.get("id")
+    if not isinstance(identity, str | int) or isinstance(identity, bool):
+        return ""
+    row = one.get("type") == "Feature" and _ROW.fullmatch(str(identity))
+    return "" if row else str(identity)
 
 
 def _drawn(one: Any) -> bool:

@@ -451,6 +451,19 @@ def test_two_places_without_a_number_are_two_findings() -> None:
     assert [one.id, other.id] == [again.id for again in alerts(collection(*points))]
 
 
+@pytest.mark.parametrize("number", [0, "0", 12345])
+def test_the_row_of_a_feature_in_its_push_is_no_number_of_its_sender(number: int | str) -> None:
+    """Programs that write GeoJSON count features from 0, in every push anew."""
+    point = {"type": "Point", "coordinates": [LON, LAT]}
+    today, tomorrow = (
+        alert({"type": "Feature", "id": number, "geometry": point, "properties": {"foundAt": day}})
+        for day in ("2026-02-27", "2026-02-28")
+    )
+    assert today.id != tomorrow.id
+    assert today.event_no == ""
+    assert alert({**FLAT, "code": "", "id": number}).event_no == str(number), "a patrol app's own"
+
+
 def test_of_a_name_that_comes_twice_the_last_counts() -> None:
     assert alert(b'{"code":"A","code":"B","longitude":113.92,"latitude":34.69}').spot_no == "B"
 
