@@ -482,14 +482,15 @@ class _Step:
         """Under which name this vendor's case is kept, and the case that it is: the same number, else the same place (of several the one
         spoken of last).
         """
-        number = f"{alert.vendor}|{alert.spot_no}" if alert.spot_no else f"{alert.vendor}||{alert.id}"
+        own = alert.spot_no or alert.event_no
+        number = f"{alert.vendor}|{own}" if own else f"{alert.vendor}||{alert.id}"
         if isinstance(known := self._town.get("case", number), Case):
             return number, known
         found = [(case.last_at, name, case) for name, case in self._cases() if same(case, alert, self._now)]
         if not found:
             return number, None
         _, name, case = max(found, key=lambda one: one[:2])
-        # A number of one's own is kept beside it; what has none goes on under the name that is there.
+        # A spot's own number is kept beside it; what has none goes on under the name that is there: a detector gives a new one each time.
         return (number if alert.spot_no else name), case
 
     def _cases(self) -> Iterator[tuple[str, Case]]:

@@ -128,6 +128,14 @@ def test_a_case_is_known_by_the_vendors_number_for_months(town: OneTown) -> None
     assert {each.case_no for each in town.tickets} == {"S1"}
 
 
+def test_a_case_without_a_spot_number_is_known_by_its_events(town: OneTown) -> None:
+    """A vendor's word of how a case stands need not say once more where it lies."""
+    found = replace(patrol("p1", at("10:00"), lon=113.905, lat=34.705), event_no="E1")
+    other = replace(patrol("p2", at("11:00"), signal="ends"), event_no="E2")
+    ended = replace(patrol("p3", at("11:00"), signal="ends"), event_no="E1")
+    assert [town.decides(one).outcome for one in (found, other, ended)] == ["opened", "expired", "cleared"]
+
+
 def test_another_vendors_point_within_30_metres_and_days_is_the_same_case(town: OneTown) -> None:
     town.decides(patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.705))
     near = town.decides(patrol("p2", at("10:00", 20), vendor="drones", spot_no="D7", lon=113.9052, lat=34.705))
