@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from math import cos, radians
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import shapely
 from shapely.errors import ShapelyError
@@ -25,7 +25,7 @@ from hub.settings import is_connector
 
 # Two areas may share so much, which is the noise of drawn borders: about the page of a newspaper.
 OVERLAP_M2 = 1.0
-# A village may have so much of its area in no cell: slivers between drawn borders.
+# A village may have so much of its area in no cell, a town in no village: slivers between drawn borders.
 GAP_SHARE = 0.001
 OUTSIDE_M = 1000.0
 
@@ -66,6 +66,14 @@ def registered(feed: str) -> Registered | None:
         return None
     own: Registered = import_module(name)
     return own
+
+
+class _Parts(NamedTuple):
+    """What areas of a larger kind are made of."""
+
+    name: Text
+    areas: Sequence[Area]
+    shapes: dict[str, BaseGeometry]
 
 
 class _Check:
@@ -266,7 +274,8 @@ class _Check:
         ):
             self._overlaps(kind, areas, shapes)
         if MAP not in self._unread:
-            self._gaps(villages, cells)
+            self._gaps("town", known.towns, towns, _Parts(Text("village", "村（社区）"), known.villages, villages))
+            self._gaps("village", known.villages, villages, _Parts(Text("cell", "单元网格"), known.cells, cells))
         for kind, file, placed in (("device", DEVICES, known.devices), ("site", MAP, known.sites)):
             for one in placed:
                 home = towns.get(one.town)
@@ -331,23 +340,23 @@ class _Check:
                     f"{there[other].id} 与 {there[one].id} 重叠 {common:.0f} 平方米，位于 {_at(both)}",
                 )
 
-    def _gaps(self, villages: dict[str, BaseGeometry], cells: dict[str, BaseGeometry]) -> None:
-        by_village: dict[str, list[BaseGeometry]] = defaultdict(list)
-        for cell in self._registry.cells:
-            if cell.id in cells:
-                by_village[cell.parent].append(cells[cell.id])
-        for village in self._registry.villages:
-            drawn = by_village.get(village.id)
-            if not drawn or village.id not in villages:
+    def _gaps(self, kind: str, areas: Sequence[Area], shapes: dict[str, BaseGeometry], within: _Parts) -> None:
+        """What of each area lies in none of its parts; one of which no part is drawn has none on purpose."""
+        by_parent: dict[str, list[BaseGeometry]] = defaultdict(list)
+        for part in within.areas:
+            if part.id in within.shapes:
+                by_parent[part.parent].append(within.shapes[part.id])
+        for area in areas:
+            drawn = by_parent.get(area.id)
+            if not drawn or area.id not in shapes:
                 continue
-            whole = _m2(villages[village.id])
-            bare = villages[village.id].difference(shapely.union_all(drawn))
-            if (gap := _m2(bare)) > max(OVERLAP_M2, GAP_SHARE * whole):
+            bare = shapes[area.id].difference(shapely.union_all(drawn))
+            if (gap := _m2(bare)) > max(OVERLAP_M2, GAP_SHARE * _m2(shapes[area.id])):
                 self._findings.error(
                     MAP,
-                    self._line("village", village),
-                    f"{village.id}: {gap:.0f} m2 lie in no cell, at {_at(bare)}",
-                    f"{village.id}：有 {gap:.0f} 平方米不属于任何单元网格，位于 {_at(bare)}",
+                    self._line(kind, area),
+                    f"{area.id}: {gap:.0f} m2 lie in no {within.name.en}, at {_at(bare)}",
+                    f"{area.id}：有 {gap:.0f} 平方米不属于任何{within.name.zh}，位于 {_at(bare)}",
                 )
 
 

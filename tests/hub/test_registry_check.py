@@ -113,6 +113,10 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
             r"map.geojson:\d+: 330100001001: \d+ m2 lie in no cell",
         ),
         (
+            in_map("330100001", geometry=box(113.899, 34.70, 113.92, 34.71)),
+            r"map.geojson:\d+: 330100001: \d+ m2 lie in no village, at 113\.899",
+        ),
+        (
             in_map(CELL, geometry=box(113.899, 34.70, 113.91, 34.71)),
             r"map.geojson:\d+: 330100001001001: \d+ m2 lie outside 330100001001",
         ),
