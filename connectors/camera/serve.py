@@ -63,10 +63,11 @@ class CameraSource(PushSource):
             except Rejected as rejected:
                 wrong = wrong or rejected
         try:
-            kept = await asyncio.to_thread(self._keep, pushed.pictures) if any(_shown(one) for _, one in made) else ()
+            kept, above = await self._kept(pushed.pictures if any(_shown(one) for _, one in made) else ())
         except Unavailable:
             # Without its pictures it is not kept: the disk must be seen to.
             return Taken("", [outbox.refused(Reason.UNAVAILABLE)])
+        wrong = wrong or above
         parts, fates = list[tuple[str, str]](), list[asyncio.Future[Fate] | Fate]()
         for event, one in made:
             device = one.device if isinstance(one, Alive) else cameras.of(one.device)
@@ -88,17 +89,21 @@ class CameraSource(PushSource):
         first = next((name for name, _ in parts if name), "")
         return Taken(first, fates, parts=parts if len(parts) > 1 else ())
 
-    def _keep(self, pictures: Sequence[Picture]) -> tuple[Kept, ...]:
-        """All of them, on the disk. One that is too large is named and not kept. Raises Unavailable."""
-        kept = []
+    async def _kept(self, pictures: Sequence[Picture]) -> tuple[tuple[Kept, ...], Rejected | None]:
+        return await asyncio.to_thread(self._keep, pictures) if pictures else ((), None)
+
+    def _keep(self, pictures: Sequence[Picture]) -> tuple[tuple[Kept, ...], Rejected | None]:
+        """All of them, on the disk, but for those that are too large: these are what is wrong. Raises Unavailable."""
+        kept, above = [], None
         for picture in pictures:
             try:
                 name = self.evidence.keep(picture.content)
-            except Rejected:
-                name = ""
+            except Rejected as rejected:
+                above = rejected
+                continue
             size = len(picture.content)
             kept.append(Kept(sha256=name, media_type=media_type(picture.content), bytes=size, name=picture.name[:200]))
-        return tuple(kept)
+        return tuple(kept), above
 
 
 def _shown(one: CameraAlert | Alive) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from connectors.camera.settings import CameraSettings
 from connectors.camera.simulate import TROUBLES, senders
 from hub.core.events import CameraAlert, DeadLetter
 from hub.core.registry import Registry, VendorKey
-from hub.evidence import Evidence
+from hub.evidence import MOST_BYTES, Evidence
 from hub.outbox import Fate, Outbox
 from hub.settings import HostPort
 from hub.wire import Wire
@@ -48,7 +49,7 @@ class Served:
     async def push(self, body: bytes, content_type: str, key: str = KEY) -> tuple[int, Any]:
         async with aiohttp.ClientSession() as session:
             url = f"{self.url}/in/isapi/{key}"
-            async with session.post(url, data=body, headers={"Content-Type": content_type}) as answer:
+            async with session.post(url, data=BytesIO(body), headers={"Content-Type": content_type}) as answer:
                 return answer.status, await answer.json(content_type=None)
 
     def records(self) -> list[Any]:
@@ -130,6 +131,23 @@ def test_a_fire_beside_a_number_plate_keeps_its_pictures(tmp_path: Path) -> None
             ("camera.vehicle", 0),
             ("camera.fire", 1),
         ]
+
+    served(tmp_path, test)
+
+
+def test_a_picture_above_the_limit_costs_nothing_of_what_was_answered(tmp_path: Path) -> None:
+    """The alarm goes on with the pictures that may be kept, and the whole push lies in the evidence store."""
+
+    async def test(camera: Served) -> None:
+        large = JPEG + bytes(MOST_BYTES)
+        body = multipart((TEXT, xml().encode()), (PICTURE, large), (PICTURE, JPEG))
+        status, told = await camera.push(body, PLAIN)
+        assert (status, [one.get("reason", "") for one in told["messages"]]) == (200, ["", "too_large"])
+        alert, letter = camera.records()
+        assert [one.sha256 for one in alert.evidence] == [hashlib.sha256(JPEG).hexdigest()]
+        assert camera.evidence.path(letter.evidence_sha256).read_bytes() == body
+        await camera.push(multipart((TEXT, xml("ANPR").encode()), (PICTURE, large)), PLAIN)
+        assert [one.kind for one in camera.records()[2:]] == ["camera.vehicle"], "of plates nothing is kept"
 
     served(tmp_path, test)
 
