@@ -99,8 +99,8 @@ def _parts(body: bytes, content_type: str) -> list[Part]:
     if kind_of(body) == OTHER:
         if content_type.lstrip().lower().startswith("multipart/"):
             return split(body, content_type)
-        if body.lstrip(b"\r\n").startswith(b"--"):
-            return split(body, "")  # multipart that its header does not call so
+        if body.lstrip(b"\r\n").startswith(b"--") or (not content_type and b"\n--" in body):
+            return split(body, "")  # multipart that its header does not call so, or that has none any more
     return [Part({"content-type": content_type}, body)]
 
 

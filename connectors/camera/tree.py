@@ -76,6 +76,8 @@ def decoded(raw: bytes, charset: str = "") -> str:
         if raw.startswith(mark):
             raw, charset = raw[len(mark) :], encoding
             break
+    if not charset and raw.startswith(b"<\0"):
+        charset = "utf-16-le"
     declared = _DECLARED.match(raw.lstrip()[:256])
     for encoding in (charset, declared[1].decode("ascii") if declared else "", "utf-8"):
         if known := _encoding(encoding, raw):
