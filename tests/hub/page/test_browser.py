@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import struct
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -18,13 +19,14 @@ from hub.core.events import State, Ticket
 from hub.evidence import Evidence
 from hub.page.model import Model
 from hub.page.server import Kafka, Page
-from tests.hub.page.crowd import NOW, PICTURE, TOWN, everything, opening, registry
+from tests.hub.page.crowd import NOW, PICTURE, TOWN, everything, opening, own_devices, registry
 
 pytestmark = pytest.mark.needs_chromium
 
 DESK = {"width": 1440, "height": 900}
 HAND = {"width": 360, "height": 740}
 LIVE_MS = 2000
+PICTURES = Path(__file__).parents[3] / ".gridhub/pictures"
 DOT = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 
 
@@ -266,6 +268,28 @@ def test_text_stands_out_from_its_ground(tmp_path: Path, scheme: str) -> None:
             assert await desk.tab.evaluate(CONTRAST) == [], path
 
     browse(test, tmp_path, color_scheme=scheme)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("where", "screen"), [("desk", DESK), ("hand", HAND)])
+def test_pictures_to_look_at(tmp_path: Path, where: str, screen: dict[str, int], scheme: str) -> None:
+    """No assertion says whether a page is clear: these lie in .gridhub/pictures, for a person to look at after a change."""
+
+    async def test(desk: Desk) -> None:
+        assert (len(own_devices(desk.model.registry)), len(list(desk.model.open()))) == (60, 300)
+        ticket = next(one for one in desk.model.open() if one.kind == "camera.smoke" and one.owner)
+        for name, path in (
+            ("town", f"/?town={TOWN}"),
+            ("ticket", f"/ticket/{ticket.id}"),
+            ("devices", f"/devices?town={TOWN}"),
+        ):
+            await desk.open(path)
+            picture = await desk.tab.screenshot(path=PICTURES / f"{name}-{where}-{scheme}.png")
+            assert struct.unpack(">II", picture[16:24]) == tuple(screen.values())
+        ground = await desk.tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"[0-9]+", ground)[:3])) < 3 * 128) is (scheme == "dark"), ground
+
+    browse(test, tmp_path, viewport=screen, color_scheme=scheme)
 
 
 def test_it_works_without_a_script(tmp_path: Path) -> None:
