@@ -640,18 +640,24 @@ def findings(run: Run) -> list[Finding]:
     for record in kept:
         found += _as_it_should_be(record, run)
     found += _positions(run.topics)
-    kept = list(_accepted(kept, run.outages))
+    accepted = list(_accepted(kept, run.outages))
+    records, acceptances = _by_message(kept), _by_message(accepted)
+    for message in run.log.messages:
+        found += _answers(message)
+        found += _too_many(message, acceptances[id(message)])
+        found += _answered_for(message, records[id(message)], run.outages)
+        found += _doubles(message, acceptances[id(message)])
+        found += _gone(message, records[id(message)], run.outages)
+    found += _order(accepted)
+    found += _balance(run, kept, accepted)
+    return found
+
+
+def _by_message(kept: Iterable[Kept]) -> dict[int, list[Kept]]:
     records: dict[int, list[Kept]] = defaultdict(list)
     for record in kept:
         records[id(record.message)].append(record)
-    for message in run.log.messages:
-        found += _answers(message)
-        found += _story(message, records[id(message)], run.outages)
-        found += _doubles(message, records[id(message)])
-        found += _gone(message, records[id(message)], run.outages)
-    found += _order(kept)
-    found += _balance(run, kept)
-    return found
+    return records
 
 
 class Senders:
@@ -758,10 +764,10 @@ def _positions(topics: Topics) -> Iterator[Finding]:
 
 
 def _accepted(kept: Iterable[Kept], outages: Sequence[tuple[int, int]]) -> Iterator[Kept]:
-    """One record for each time a message was accepted.
+    """What a message was accepted for, without what its connector has made of that.
 
-    In an outage a connector cannot know whether Kafka has what it was handed, and hands it over once more as it was: of records that are equal byte for byte
-    the first counts, and with it their order. Who reads them knows them by their id.
+    In an outage it cannot know whether Kafka has what it was handed, and hands it over once more as it was: of records that are equal byte for
+    byte the first counts, and with it their order. Who reads them knows them by their id.
     """
     seen: set[tuple[str, int, bytes | None]] = set()
     for record in sorted(kept, key=lambda one: (one.stored.topic, one.stored.partition, one.stored.offset)):
@@ -807,8 +813,8 @@ def _behind(message: Message, appended: Iterable[int], outages: Sequence[tuple[i
         yield bisect_right(by_time, by) < number
 
 
-def _story(message: Message, records: Sequence[Kept], outages: Sequence[tuple[int, int]]) -> Iterator[Finding]:
-    """How often and when: answered <= kept <= sent, at each moment; what was answered in an outage is in Kafka by its end."""
+def _too_many(message: Message, records: Sequence[Kept]) -> Iterator[Finding]:
+    """How often and when: kept <= sent, at each moment."""
     if message.expect not in TOPIC_OF_CLASS:
         return
     if len(records) > len(message.attempts):
@@ -820,6 +826,12 @@ def _story(message: Message, records: Sequence[Kept], outages: Sequence[tuple[in
             yield Finding(
                 Wrong.TIME, record.stored.place, f"accepted {attempt.at - record.accepted_at} ms before it was sent"
             )
+
+
+def _answered_for(message: Message, records: Sequence[Kept], outages: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+    """How often and when: answered <= kept, at each moment; what was answered in an outage is in Kafka by its end."""
+    if message.expect not in TOPIC_OF_CLASS:
+        return
     for record in records:
         if record.stored.timestamp < record.accepted_at:
             yield Finding(Wrong.TIME, record.stored.place, "appended before it was accepted")
@@ -871,20 +883,23 @@ def _answered_first(records: Sequence[Kept]) -> Iterator[Finding]:
             )
 
 
-def _balance(run: Run, kept: Sequence[Kept]) -> Iterator[Finding]:
+def _balance(run: Run, kept: Sequence[Kept], accepted: Sequence[Kept]) -> Iterator[Finding]:
     """Sums that must come out even where no single message can be blamed."""
     for expect, topic in TOPIC_OF_CLASS.items():
         messages = [message for message in run.log.messages if message.expect == expect]
         answered = sum(len(message.answers) for message in messages)
         sent = sum(len(message.attempts) for message in messages)
         stored = sum(record.stored.topic == topic for record in kept)
-        if not answered <= stored <= sent:
-            yield Finding(Wrong.BALANCE, topic, f"{answered} answered, {stored} records, {sent} sent")
+        once = sum(record.stored.topic == topic for record in accepted)
+        if not (answered <= stored and once <= sent):
+            yield Finding(
+                Wrong.BALANCE, topic, f"{answered} answered, {stored} records, {once} of them once, {sent} sent"
+            )
     balance = run.balance
     if balance.received != sum(balance.fates.values()):
         yield Finding(Wrong.BALANCE, "connector", f"{balance.received} received, fates {dict(balance.fates)}")
     refused, spooled = balance.fates.get("refused", 0), balance.fates.get("spooled", 0)
-    in_last_life = Counter(record.stored.topic for record in kept if record.accepted_at >= balance.since)
+    in_last_life = Counter(record.stored.topic for record in accepted if record.accepted_at >= balance.since)
     # What was refused, because nothing confirmed it in time, may be there all the same; what was in the spool is on either topic.
     for fate, topics in FATES_OF_TOPICS.items():
         counted, there = balance.fates.get(fate, 0), sum(in_last_life[topic] for topic in topics)
