@@ -58,6 +58,10 @@ class Registered(Protocol):
         """Whether something may come of a rule for this feed."""
         ...
 
+    def odd_in(self, rule: Rule) -> Text | None:
+        """What of a rule that it knows is hardly meant."""
+        ...
+
 
 def registered(feed: str) -> Registered | None:
     """A feed's own knowledge; None where it has none, or there is no such connector."""
@@ -250,6 +254,9 @@ class _Check:
 
             feed = rule.kind.partition(".")[0]
             own = registered(feed)
+            if own and own.knows(rule) and (odd := own.odd_in(rule)):
+                line = self._lines.get(("rule", rule.kind), 0)
+                self._findings.warn(RULES, line, f"{rule.kind}: {odd.en}", f"{rule.kind}：{odd.zh}")
             if not is_connector(feed) or (own and not own.knows(rule)):
                 self._findings.warn(
                     RULES,

@@ -26,3 +26,8 @@ def knows(rule: Rule) -> bool:
     """A rule watches a factor of the table, or takes the alarms of stations."""
     factor = factor_of(rule.factor)
     return rule.kind == ALARM_KIND if not rule.factor else factor is not None and factor.code == rule.factor
+
+
+def odd_in(_rule: Rule) -> Text | None:
+    """Nothing."""
+    return None

@@ -14,3 +14,13 @@ def wrong_with(_device: Device) -> Text | None:
 def knows(rule: Rule) -> bool:
     """A kind of the table. Those that only [camera] texts name are not known here."""
     return rule.kind in KINDS
+
+
+def odd_in(rule: Rule) -> Text | None:
+    """Most cameras never say that an alarm has ended."""
+    if rule.quiet_s:
+        return None
+    return Text(
+        "has no quiet: its ticket stays open where a camera does not tell the end of an alarm, as most do not; quiet = 60 is usual",
+        "没有 quiet：多数摄像头不上报报警结束，工单将一直未结；一般设 quiet = 60",
+    )

@@ -297,6 +297,13 @@ def test_what_is_only_odd_is_told_and_taken(folder: Path) -> None:
     assert load(folder) == registry
 
 
+def test_a_rule_for_cameras_without_a_quiet_time_is_odd(folder: Path) -> None:
+    in_file("rules.toml", "quiet = 60", "quiet = 0")(folder)
+    [finding] = check(folder)[1]
+    assert str(finding).startswith("rules.toml:")
+    assert "camera.smoke: has no quiet" in str(finding)
+
+
 def test_the_shipped_registry_has_no_mistake() -> None:
     assert check(shipped("deploy/town"))[1].errors == []
 

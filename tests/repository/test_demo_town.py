@@ -57,7 +57,7 @@ def test_there_is_as_much_of_everything_as_the_readme_says() -> None:
     assert (len(REGISTRY.towns), len(REGISTRY.cells), len(REGISTRY.grids)) == (24, 151, 20)
     assert [grid.kind for grid in REGISTRY.grids].count("special") == 4
     assert (len({one.id for one in REGISTRY.people}), len(REGISTRY.people)) == (39, 47)
-    assert (len(REGISTRY.vendors), len(REGISTRY.rules.all)) == (7, 10)
+    assert (len(REGISTRY.vendors), len(REGISTRY.rules.all)) == (7, 11)
     assert REGISTRY.rules.of("camera.intrusion") is None
 
 

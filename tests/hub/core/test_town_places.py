@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from hub.core.events import Decision, Outcome, TicketEvent
+from hub.core.events import UNKNOWN_TOWN, Decision, Outcome, TicketEvent
 from hub.core.registry import Person, Role
 from hub.core.town import CASE_MS, DAY_MS, HandOver
 from hub.core.watch import Applied
-from tests.hub.core.one_town import HOUR, MINUTE, PM10_OVER, PM25, SECOND, OneTown, at, camera, patrol
+from tests.hub.core.one_town import HOUR, MINUTE, PM10_OVER, PM25, SECOND, TOWN, OneTown, at, camera, patrol
 from tests.hub.core.small_map import EAST, HEAD, LI, SMOKE, VILLAGE, WANG, duty, registry, square
 
 
@@ -62,6 +62,19 @@ def test_a_place_in_no_cell_and_no_place_at_all_are_the_centres(town: OneTown) -
     town.decides(camera("c2", "begins", at("10:00"), device="ZA-CAM-2"))
     marks = [(each.owner_role, each.cell, each.place_mark) for each in town.opened]
     assert marks == [("centre", "", "none"), ("centre", "", "unknown")]
+
+
+def test_a_camera_whose_place_cannot_be_right_is_the_centres_all_the_same(town: OneTown) -> None:
+    """The register says whose it is: a fire is not lost to what a camera believes of itself."""
+    town.decides(camera("c1", "begins", at("10:00"), lon=121.47, lat=31.23))
+    assert [(each.owner_role, each.town, each.place_mark) for each in town.opened] == [("centre", TOWN, "none")]
+
+
+def test_what_lies_between_the_towns_is_a_ticket_of_the_centre() -> None:
+    nowhere = OneTown(code=UNKNOWN_TOWN, registry=registry(WANG, LI, HEAD))
+    found = replace(patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.76), town=UNKNOWN_TOWN)
+    assert nowhere.decides(found).outcome == "opened"
+    assert [(each.owner_role, each.owner, each.town) for each in nowhere.opened] == [("centre", "", UNKNOWN_TOWN)]
 
 
 def test_an_uncertain_place_names_the_other_grid(town: OneTown) -> None:
