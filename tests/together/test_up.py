@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import termios
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,18 @@ def readings(data: Path) -> int:
         consumer.close()
 
 
+def tickets_on_the_page(data: Path, titles: str) -> list[tuple[str, str, str]]:
+    """Title, place and owner of each ticket of Zheng'an in the list of the page that is called so."""
+    port = json.loads(run_file(data, "page").read_text())["ports"]["http"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/?town=410122106", timeout=10) as answer:
+        page = answer.read().decode()
+    cells = (
+        re.findall(rf'<span class="row-{cell}">(.*?)</span>', page, re.DOTALL) for cell in ("title", "place", "owner")
+    )
+    rows = zip(*([" ".join(re.sub("<.*?>", " ", one).split()) for one in found] for found in cells), strict=True)
+    return [row for row in rows if re.match(titles, row[0])]
+
+
 def gone(processes: list[psutil.Process], within_s: float) -> None:
     _, alive = psutil.wait_procs(processes, timeout=within_s)
     assert not alive
@@ -104,6 +117,13 @@ def test_the_start_script_shows_tickets_ends_cleanly_and_goes_on(tmp_path: Path)
         assert "Demo: an hour of the rules lasts 10 s." in up.said()
         family = up.family()
         assert {"java"} <= {process.name() for process in family}
+        # All three platforms, on the page too: each ticket with a person, or whoever is next in the chain, and most with a place.
+        until(
+            lambda: tickets_on_the_page(data, "疑似违建") and tickets_on_the_page(data, "火点|烟雾|裸土未覆盖|扬尘"), 60
+        )
+        shown = tickets_on_the_page(data, ".*")
+        assert all(re.match("网格员|网格长|二级网格长|网格中心", owner) for _, _, owner in shown), shown
+        assert any("网格" in place for _, place, _ in shown), shown
         first = until(lambda: readings(data), 30)
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(30) == 0
