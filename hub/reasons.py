@@ -118,6 +118,13 @@ def _also(grid: str) -> Text:
     return Text(f"may also lie in the grid {grid}", f"也可能位于网格 {grid}")
 
 
+def _area(drawn: str, stated: str) -> Text:
+    return Text(
+        f"its outline has {drawn} m2, the vendor states {stated} m2",
+        f"按边界计算为 {drawn} 平方米，厂商填报 {stated} 平方米",
+    )
+
+
 _FORMS: tuple[tuple[re.Pattern[str], Callable[..., Text]], ...] = (
     (re.compile(r"mean (\S+), limit (\S+) (\S+)"), _mean),
     (re.compile(r"mean of (\d+) (\w+) values that cover (\S+) min"), _samples),
@@ -126,6 +133,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[..., Text]], ...] = (
     (re.compile(r"case (.+)"), _case),
     (re.compile(r"place (\w+)"), _place),
     (re.compile(r"also (.+)"), _also),
+    (re.compile(r"area (\S+) m2, stated (\S+) m2"), _area),
     (re.compile(r"town (.+)"), lambda code: Text(f"town {code}", f"乡镇 {code}")),
     (
         re.compile(r"class (\w+), (\w+)"),

@@ -40,6 +40,7 @@ REMEMBERED_LEAST = 256
 UNIT = "ug/m3"
 # More than the air itself weighs: not measured, and too large to add up.
 MOST = 1e9
+AREA_TOLERANCE = 0.1
 DIGITS = 16
 MAY_DECIDE = frozenset({"N", ""})
 RECORD, WATCH = "record", "watch"
@@ -453,6 +454,7 @@ class _Step:
         reasons = [f"signal {alert.signal}"]
         if known:
             reasons.append(f"case {known.vendor}/{known.spot_no}" if known.spot_no else "same place")
+        reasons += _doubtful_area(alert)
         episode = self._open(
             Episode(ticket=ticket.id if ticket else ""), rule, subject, alert.id, RECORD, tuple(reasons)
         )
@@ -608,6 +610,14 @@ def _factor_and_device(name: str) -> tuple[str, str]:
 
 def _alert_id(rule: Rule, factor: str, device: str, verdict: Verdict) -> str:
     return f"{device}/{rule.kind}/{factor}/{_utc(verdict.start)}"
+
+
+def _doubtful_area(alert: PatrolAlert) -> tuple[str, ...]:
+    """What of a case's area is said otherwise by its vendor than its own outline shows: often mu, or square degrees, taken for square metres."""
+    drawn, stated = alert.area_m2, alert.stated_area_m2
+    if not drawn or stated is None or abs(stated - drawn) <= AREA_TOLERANCE * drawn:
+        return ()
+    return (f"area {drawn:.0f} m2, stated {stated:.0f} m2",)
 
 
 def _reasons(rule: Rule, verdict: Verdict, limit: float) -> tuple[str, ...]:

@@ -188,6 +188,7 @@ def test_updates_of_open_tickets_are_no_news_for_a_screen() -> None:
         ("mean strange, limit 150 ug/m3", "mean strange, limit 150 ug/m3"),
         ("nothing_open", "nothing is open"),
         ("signal moment", "moment"),
+        ("area 612 m2, stated 918 m2", "its outline has 612 m2, the vendor states 918 m2"),
         ("something new", "something new"),
     ],
 )

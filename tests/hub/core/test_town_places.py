@@ -141,6 +141,25 @@ def test_a_case_is_known_by_the_vendors_number_for_months(town: OneTown) -> None
     assert {each.case_no for each in town.tickets} == {"S1"}
 
 
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (None, []),
+        (612.0, []),
+        (551.0, []),
+        (550.0, ["area 612 m2, stated 550 m2"]),
+        (0.918, ["area 612 m2, stated 1 m2"]),
+        (float("nan"), ["area 612 m2, stated nan m2"]),
+    ],
+)
+def test_an_area_that_its_outline_does_not_have_is_told(town: OneTown, stated: float | None, told: list[str]) -> None:
+    alert = replace(
+        patrol("p1", at("10:00"), spot_no="S1", lon=113.905, lat=34.705), area_m2=612.03, stated_area_m2=stated
+    )
+    reasons = town.decides(alert).reasons
+    assert [one for one in reasons if one.startswith("area ")] == told
+
+
 def test_a_case_without_a_spot_number_is_known_by_its_events(town: OneTown) -> None:
     """A vendor's word of how a case stands need not say once more where it lies."""
     found = replace(patrol("p1", at("10:00"), lon=113.905, lat=34.705), event_no="E1")
