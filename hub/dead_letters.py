@@ -325,7 +325,7 @@ def replay(
             letter = replace(letter, raw=(mended or {}).get(letter.id, letter.raw))  # noqa: PLW2901 - as it is to be read
             outbox = Again(letter.feed, publisher, wire)
             way = ways[letter.feed]
-            tell(await _again(by_id[letter.id], outbox, lambda: way(letter, settings, registry, outbox)))  # noqa: B023
+            tell(await _again(by_id[letter.id], outbox, lambda: way(letter, settings, registry, outbox)))  # noqa: B023 - called before the next letter
 
     _with_kafka(settings, all_of_them)
 

@@ -613,10 +613,11 @@ def _site(own: Mapping[str, Any], geometry: Any) -> Site:
             f"{own.get('id')}: kind is neither enterprise nor unit", f"{own.get('id')}：kind 必须是 enterprise 或 unit"
         )
     try:
-        assert geometry["type"] == "Point"
-        lon, lat = map(float, geometry["coordinates"][:2])
-    except (AssertionError, KeyError, TypeError, ValueError):
-        raise Wrong(f"{own.get('id')}: is no Point", f"{own.get('id')}：不是 Point") from None
+        kind, (lon, lat) = geometry["type"], map(float, geometry["coordinates"][:2])
+    except (KeyError, TypeError, ValueError):
+        kind = None
+    if kind != "Point":
+        raise Wrong(f"{own.get('id')}: is no Point", f"{own.get('id')}：不是 Point")
     if not (abs(lon) <= MOST_LON and abs(lat) <= MOST_LAT):
         raise Wrong(f"{own.get('id')}: not degrees, longitude first", f"{own.get('id')}：坐标不是“经度在前”的度数")
     return Site(

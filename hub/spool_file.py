@@ -117,7 +117,7 @@ class Store:
 
     def read(self, lane: str, after: int, most: int) -> tuple[list[Entry], list[int]]:
         """The next entries of a lane, and the numbers of those among them that are not what was written. Raises Unavailable."""
-        query = f"SELECT {COLUMNS} FROM entries WHERE lane = ? AND seq > ? AND aside = '' ORDER BY seq LIMIT ?"  # noqa: S608
+        query = f"SELECT {COLUMNS} FROM entries WHERE lane = ? AND seq > ? AND aside = '' ORDER BY seq LIMIT ?"  # noqa: S608 - names of columns, ours
         try:
             rows = self._connection.execute(query, (lane, after, most)).fetchall()
         except sqlite3.Error as error:
@@ -212,7 +212,7 @@ class Store:
 def _standing(connection: sqlite3.Connection) -> list[Standing]:
     cost = f"sum(length(value) + length(raw) + {ENTRY_COST_BYTES})"
     found = connection.execute(
-        f"SELECT lane, min(seq), max(seq), count(*), {cost} FROM entries GROUP BY lane ORDER BY min(seq)"  # noqa: S608
+        f"SELECT lane, min(seq), max(seq), count(*), {cost} FROM entries GROUP BY lane ORDER BY min(seq)"  # noqa: S608 - as above
     )
     return [Standing(*row) for row in found]
 
@@ -222,7 +222,7 @@ def _readable(connection: sqlite3.Connection) -> Iterator[Entry]:
     for order in ("", " DESC"):
         with contextlib.suppress(sqlite3.Error):
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            for row in connection.execute(f"SELECT {COLUMNS} FROM entries ORDER BY seq{order}"):  # noqa: S608
+            for row in connection.execute(f"SELECT {COLUMNS} FROM entries ORDER BY seq{order}"):  # noqa: S608 - ASC or DESC, ours
                 if (entry := _entry(row)) is not None:
                     yield entry
 

@@ -290,7 +290,7 @@ def _begin(
 def _process(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     # Not to the terminal: a part that speaks later would spoil the screen.
     with log.open("ab") as file:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - this Python with words of ours
             command,
             env=os.environ | environment | {"GRIDHUB_END_WITH_PARENT": str(os.getpid())},
             stdin=subprocess.DEVNULL,

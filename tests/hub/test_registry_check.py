@@ -70,14 +70,14 @@ def turned(becomes: Callable[[float, float], list[float]]) -> Change:
     return change
 
 
-def site(lon: float, lat: float) -> Change:
+def site(lon: float, lat: float, geometry: str = "Point") -> Change:
     """One more site on the map."""
 
     def change(folder: Path) -> None:
         path = folder / "map.geojson"
         content = json.loads(path.read_text(encoding="utf-8"))
         own = {"level": "site", "id": "S1", "name": "firm", "kind": "enterprise", "town": "330100001"}
-        point = {"type": "Point", "coordinates": [lon, lat]}
+        point = {"type": geometry, "coordinates": [lon, lat]}
         content["features"].append({"type": "Feature", "properties": own, "geometry": point})
         path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -218,6 +218,7 @@ CELL, OTHER_CELL, VILLAGE = "330100001001001", "330100001001002", "330100001001"
             turned(lambda lon, lat: [lon * 1e5, lat * 1e5]),
             r"map.geojson:\d+: 330100001: the polygon is not right: not degrees",
         ),
+        (site(113.9, 34.7, "MultiPoint"), r"map.geojson:\d+: S1: is no Point"),
         (site(113.905, float("nan")), r"map.geojson:\d+: S1: not degrees, longitude first"),
         (site(34.705, 113.905), r"map.geojson:\d+: S1: not degrees, longitude first"),
         (

@@ -78,7 +78,7 @@ def test_a_peer_full_of_faults_leaves_room_for_the_others() -> None:
         for number in range(20):
             await comes(lambda: len(faults()) >= number + 2)  # noqa: B023 - awaited in the same turn
             station.write(from_nobody(number))
-            await comes(lambda: len(log.sent) - len(faults()) == number + 1)  # noqa: B023
+            await comes(lambda: len(log.sent) - len(faults()) == number + 1)  # noqa: B023 - awaited in the same turn
             assert len(faults()) == number + 2, "three of them are more than 64 KiB"
             faults()[number].done(None)
         for end in (peer, station):
