@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from hub.core.errors import HubError, Misconfigured, Unavailable, UnknownOutcome
+from hub.core.errors import HubError, Misconfigured, Unavailable, UnknownOutcome, places
 from hub.lang import choose, chosen, say
 
 # 128 + n: ended for the reason that signal n stands for.
@@ -59,9 +59,17 @@ def exit_code(program: str, work: Callable[[], int]) -> int:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             # As a shell tells of any program before `| head`: not all was said, and nobody wanted more.
             return 128 + signal.SIGPIPE
-        traceback.print_exc()
+        _tell(error)
         return DEFECT
     return code
+
+
+def _tell(error: BaseException) -> None:
+    """A defect; in all its words only to a person's own terminal, since what is not one is a log."""
+    if sys.stderr and sys.stderr.isatty():
+        traceback.print_exception(error)
+    else:
+        print(places(error), file=sys.stderr, flush=True)
 
 
 def _nobody_reads() -> bool:

@@ -14,18 +14,11 @@ from urllib.parse import urlsplit
 
 from hub.core.errors import Rejected
 from hub.core.events import HandedOver, RegistryEntry
+from hub.core.personal import without_numbers
 from hub.wire import Record, Wire
 
 Mask = Callable[[str], str]
 
-# Mobile numbers of the mainland, with or without +86; fixed lines with their area code; the number of an identity card.
-_PHONE = re.compile(r"(?<!\d)(?:(?:\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}|0\d{2,3}[- ]?\d{7,8})(?!\d)")
-_IDENTITY_CARD = re.compile(r"(?<!\d)\d{17}[\dXx](?![\dXx])")
-# GA 36-2018: province, letter of the office, five or six letters and digits; without province as some cameras have it is not told apart.
-_PLATE = re.compile(
-    r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领][A-Z][·. ]?[A-Z0-9]{4,5}[A-Z0-9挂学警港澳]",
-    re.IGNORECASE,
-)
 _DIGITS = re.compile(r"\d+")
 _START = 8
 
@@ -35,16 +28,9 @@ def name(text: str) -> str:
     return f"{text[:1]}**" if text else ""
 
 
-def machine_text(text: str) -> str:
-    """A sentence that a program wrote, without the numbers of people and vehicles in it."""
-    for pattern in (_IDENTITY_CARD, _PHONE, _PLATE):
-        text = pattern.sub(lambda found: f"{found[0][:2]}***", text)
-    return text
-
-
 def address(text: str) -> str:
     """Which street, not which door."""
-    return _DIGITS.sub("*", machine_text(text))
+    return _DIGITS.sub("*", without_numbers(text))
 
 
 def free_text(text: str) -> str:
@@ -69,20 +55,20 @@ def link(text: str) -> str:
 MASKS: Mapping[str, Mask] = {
     "address": address,
     "description": free_text,
-    "channel_name": machine_text,
-    "region": machine_text,
-    "target": machine_text,
-    "raw_time": machine_text,
-    "vendor_status": machine_text,
+    "channel_name": without_numbers,
+    "region": without_numbers,
+    "target": without_numbers,
+    "raw_time": without_numbers,
+    "vendor_status": without_numbers,
     "Evidence.name": free_text,
     "sha256": secret,
     "evidence_sha256": secret,
     "photos": link,
     "image_before": free_text,
     "image_after": free_text,
-    "detail": machine_text,
-    "reason": machine_text,
-    "reasons": machine_text,
+    "detail": without_numbers,
+    "reason": without_numbers,
+    "reasons": without_numbers,
     "raw": free_text,
     "RouterState.body": free_text,
     # Of a registry's entries only; see _ENTRIES.

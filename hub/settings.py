@@ -43,16 +43,21 @@ class HostPort(BaseModel, frozen=True, extra="forbid"):
 
     @classmethod
     def parse(cls, text: object) -> object:
-        """`127.0.0.1:9212` or `[::1]:9212`; what is not text goes on to the model as it is."""
+        """`127.0.0.1:9212` or `[::1]:9212`; what is not text goes on to the model as it is. Mistakes are told without quoting: a setting may come
+        out of the file of a secret.
+        """
         if not isinstance(text, str):
             return text
         host, separator, port = text.rpartition(":")
         if not separator or not port.isdecimal():
-            raise ValueError(Text(f"{text!r} is not HOST:PORT", f"{text!r} 不是 HOST:PORT（主机:端口）"))
+            raise ValueError(Text("not HOST:PORT", "不是 HOST:PORT（主机:端口）"))
+        if "@" in host:
+            # It would be named wherever the address is: in logs, in what /ready says.
+            raise ValueError(Text("an address has no user and no password in it", "地址中不能包含用户名和密码"))
         try:
             host.encode("idna")  # as the system's look-up will
         except UnicodeError:
-            raise ValueError(Text(f"{host!r} is not the name of a host", f"{host!r} 不是有效的主机名")) from None
+            raise ValueError(Text("not the name of a host", "不是有效的主机名")) from None
         return {"host": host.strip("[]"), "port": int(port)}
 
     def __str__(self) -> str:
@@ -65,7 +70,7 @@ Listen = Annotated[HostPort, BeforeValidator(HostPort.parse)]
 def _brokers(bootstrap: str) -> list[HostPort]:
     brokers = [HostPort.model_validate(HostPort.parse(address.strip())) for address in bootstrap.split(",")]
     if not all(broker.host for broker in brokers):
-        raise ValueError(Text(f"{bootstrap!r} lacks a host", f"{bootstrap!r} 缺少主机"))
+        raise ValueError(Text("an address lacks its host", "有地址缺少主机"))
     return brokers
 
 

@@ -17,9 +17,10 @@ from typing import Any
 from hub import topics
 from hub.command import DONE
 from hub.core.errors import Misconfigured, Rejected
+from hub.core.personal import without_numbers
 from hub.kafka_log import Arrived, Tail
 from hub.lang import Text, harmless, progress
-from hub.masking import machine_text, plain
+from hub.masking import plain
 from hub.reasons import BEIJING
 from hub.schemas import Schemas
 from hub.settings import Settings
@@ -242,7 +243,7 @@ def shower(wire: Wire, *, masked: bool, raw_key: bool = False) -> Callable[[Arri
         except Rejected as rejected:
             beginning = arrived.value[:HEX_BYTES].hex(" ")
             # The detail may quote what stood in the record.
-            fault = machine_text(rejected.detail)
+            fault = without_numbers(rejected.detail)
             return Line(*about, fault=fault, beginning=beginning, size=len(arrived.value))
         return Line(*about, type=type(record).__name__, record=plain(record, wire, masked=masked))
 

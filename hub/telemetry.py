@@ -12,7 +12,6 @@ import socketserver
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from socket import AF_INET6
 from typing import Any, Literal, TextIO, cast
@@ -24,8 +23,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from hub import __version__
-from hub.core.errors import AbortReason, Misconfigured, Reason
+from hub.core.errors import AbortReason, Misconfigured, Reason, places
 from hub.core.events import Decision, Outcome
+from hub.core.personal import without_numbers
 from hub.core.registry import Registry
 from hub.core.watch import Applied
 from hub.lang import Text, harmless
@@ -299,7 +299,7 @@ class FeedRecorder(FeedTelemetry):
         self._log.info("registry adopted", version=registry.version, devices=len(registry.devices))
 
     def misregistered(self, device: str, why: str) -> None:
-        self._log.warning("registered wrongly", device=device, why=why)
+        self._log.warning("registered wrongly", device=without_numbers(device), why=without_numbers(why))
 
     def dead_lettered(self, reason: Reason, device: str) -> None:
         self._fates["dead-lettered"].inc()
@@ -317,7 +317,7 @@ class FeedRecorder(FeedTelemetry):
         self._fates["refused"].inc()
         self._refused[reason].inc()
         # Not a warning: while Kafka is away, which is told once, every message would bring one.
-        self._log.debug("refused", reason=reason.value, device=device)
+        self._log.debug("refused", reason=reason.value, device=without_numbers(device))
 
     def spooling(self, messages: int) -> None:
         if (also := self._spool_lines.take()) is not None:
@@ -376,7 +376,8 @@ class FeedRecorder(FeedTelemetry):
     def _letter(self, reason: Reason, device: str) -> None:
         self._letters[reason].inc()
         if (also := self._letter_lines.take()) is not None:
-            self._log.warning("dead letter", reason=reason.value, device=device, **also)
+            # One that nobody has registered calls itself what it likes.
+            self._log.warning("dead letter", reason=reason.value, device=without_numbers(device), **also)
 
     def http_refused(self, status: int, peer: str, why: str) -> None:
         label = str(status)
@@ -553,9 +554,7 @@ class PageRecorder(PageTelemetry):
 
 
 def _tell_defect(log: "structlog.typing.FilteringBoundLogger", error: BaseException, also: Mapping[str, int]) -> None:
-    # Places in the program, but not the error's own words: they may quote a message, and so a person.
-    trace = "".join(traceback.format_tb(error.__traceback__))
-    log.error("defect", error=type(error).__name__, trace=trace, **also)
+    log.error("defect", error=type(error).__name__, trace=places(error), **also)
 
 
 def build_info(registry: CollectorRegistry) -> None:
@@ -590,11 +589,12 @@ def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "")
     common: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _places_only,
     ]
     ending: list[structlog.typing.Processor] = (
         [_harmless, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
         if text
-        else [structlog.processors.format_exc_info, _event_first, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else [_event_first, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
     structlog.configure(
         processors=[*common, *ending],
@@ -612,6 +612,13 @@ def log_to(stream: TextIO | None = None, form: Literal["json", "text", ""] = "")
     handler.addFilter(_Rationed())
     # INFO of the client tells every rebalance, DEBUG prints payloads.
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_ended
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value:
+        _tell_defect(structlog.get_logger(), ended.exc_value, {})
 
 
 class _Rationed(logging.Filter):
@@ -631,6 +638,15 @@ class _Rationed(logging.Filter):
 def _harmless(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """A device's name comes from outside. A trace is the program's own, and has lines."""
     return {key: harmless(said) if isinstance(said, str) and key != "trace" else said for key, said in event.items()}
+
+
+def _places_only(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """An error that a library hands over is told as a defect of ours is."""
+    found = event.pop("exc_info", None)
+    error = found[1] if isinstance(found, tuple) else sys.exception() if found is True else found
+    if isinstance(error, BaseException):
+        event["error"], event["trace"] = type(error).__name__, places(error)
+    return event
 
 
 def _event_first(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -688,8 +704,8 @@ class HttpServer(socketserver.ThreadingMixIn, WSGIServer):
     def handle_error(self, *_where: object) -> None:
         """A reader that went away before its answer is no happening; anything else is a defect."""
         error = sys.exception()
-        if not isinstance(error, OSError):
-            structlog.get_logger().error("defect", exc_info=error)
+        if error and not isinstance(error, OSError):
+            _tell_defect(structlog.get_logger(), error, {})
 
     def stop(self) -> None:
         """Takes no more requests and frees the port."""

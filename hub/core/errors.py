@@ -9,6 +9,7 @@ HubError
 Anything else is a defect and ends the process: a crash with a name beats a record quietly made up.
 """
 
+import traceback
 from enum import StrEnum
 
 
@@ -74,3 +75,10 @@ class UnknownOutcome(HubError):
 
 class Misconfigured(HubError):
     """A person must act: the message names the key or file and what to do."""
+
+
+def places(error: BaseException) -> str:
+    """The trace of a defect and of what led to it, without the errors' own words: they may quote a message, a setting, and so a person or a secret."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    led = f"{places(before)}\nand then\n" if before else ""
+    return f"{led}{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}"

@@ -24,7 +24,9 @@ def test_a_defect_is_a_traceback_and_its_own_exit_code(
 ) -> None:
     fails_with(ZeroDivisionError("a defect"), monkeypatch)
     assert main(["air"]) == 70
-    assert "ZeroDivisionError: a defect" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1] == "ZeroDivisionError"
+    assert "in fail" in said
 
 
 def test_an_interrupt_is_no_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

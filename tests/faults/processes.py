@@ -42,7 +42,7 @@ class Served:
         self.process: subprocess.Popen[bytes]
         self._command = [sys.executable, "-m", *command]
         self._run_file = data / "run" / f"{name}.json"
-        self._environment = {"GRIDHUB__DATA": str(data), "GRIDHUB__TELEMETRY__FORMAT": "json", **environment}
+        self.environment = {"GRIDHUB__DATA": str(data), "GRIDHUB__TELEMETRY__FORMAT": "json", **environment}
 
     def start(self) -> None:
         """Returns when it serves."""
@@ -54,7 +54,7 @@ class Served:
         self.begun = now_ms()
         self.lives += 1
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, cwd=ROOT, env=os.environ | self._environment, stderr=log)
+            self.process = subprocess.Popen(self._command, cwd=ROOT, env=os.environ | self.environment, stderr=log)
 
     def kill(self) -> None:
         """SIGKILL."""

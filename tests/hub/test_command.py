@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.planted import MOBILE, planted_in
+
 TALKS = """
 import sys
 from hub.command import exit_code
@@ -80,4 +82,37 @@ def test_a_result_that_nobody_waited_for_is_no_complaint_at_the_exit() -> None:
 def test_another_broken_pipe_is_a_defect() -> None:
     ran = subprocess.run([sys.executable, "-c", FAILS], capture_output=True, text=True, timeout=10, check=False)
     assert ran.returncode == 70
-    assert "BrokenPipeError: of somebody else" in ran.stderr
+    assert "BrokenPipeError" in ran.stderr
+
+
+DEFECT_IN_A_THREAD = """
+import sys, threading
+from hub.command import exit_code
+from hub.telemetry import log_to
+
+def fail():
+    try:
+        {}["%(words)s"]
+    except KeyError as error:
+        raise ValueError("%(words)s") from error
+
+def work():
+    log_to(form="%(form)s")
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    fail()
+
+sys.exit(exit_code("program", work))
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_defect_tells_its_places_and_not_its_words(form: str) -> None:
+    program = DEFECT_IN_A_THREAD % {"words": MOBILE, "form": form}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=10, check=False)
+    assert ran.returncode == 70
+    assert ran.stderr.count("in fail") == 4, "of the thread and of the program, each with its cause"
+    assert ran.stderr.count("KeyError") == 2
+    assert ran.stderr.endswith("ValueError\n")
+    assert not planted_in(ran.stderr)

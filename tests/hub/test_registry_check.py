@@ -13,6 +13,7 @@ from hub.registry_check import check, load
 from hub.registry_export import export
 from hub.shipped import shipped
 from tests.hub.test_registry import FULL
+from tests.planted import IDENTITY_CARD, MOBILE, PLATE, VENDOR_KEY, planted_in
 
 Change = Callable[[Path], None]
 
@@ -312,3 +313,40 @@ def test_the_shipped_registry_has_no_mistake() -> None:
 def test_a_duty_from_the_first_day_there_is_until_the_last_is_open(folder: Path) -> None:
     in_file("roster.csv", "2026-01-01,2026-12-31", "0001-01-01,9999-12-31")(folder)
     assert [(person.begins, person.ends) for person in load(folder).people] == [(None, None)] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("roster.csv", "{0},worker,{1},330100001001G01,{0},{1}"),
+        ("roster.csv", "p9,name,{0},{1},{2},,{0}"),
+        ("roster.csv", "p9,name,worker,{1},2026-01-01,{2}"),
+        ("devices.csv", "d9,mn9,{0},{1},{2},{0},{0},{0}"),
+        ("devices.csv", "d9,mn9,acme,air,330100001,113,34,{2}={1}"),
+    ],
+)
+def test_a_finding_quotes_no_number_of_a_person_or_vehicle(folder: Path, file: str, line: str) -> None:
+    path = folder / file
+    path.write_text(
+        path.read_text(encoding="utf-8") + line.format(MOBILE, IDENTITY_CARD, PLATE) + "\n", encoding="utf-8"
+    )
+    _, findings = check(folder)
+    assert any(one.line for one in findings.errors)
+    assert not [one for one in findings if planted_in(f"{one} {one.said.zh}")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[[vendors]]\nid = "x"\nname = "x"\nfeeds = ["air"]\n[[vendors.keys]]\nid = "k1"\nsha256 = "{0}"\n',
+        '[[vendors]]\nid = "x"\nkey = "{0}"\n',
+        '[[vendors]]\nid = "x"\nkey = "{0}\n',
+        '[[vendors]]\nid = "x"\nkey = {0}\n',
+        '[[vendors]]\nid = "x"\nname = "x"\nfeeds = ["air"]\nkeys = ["{0}"]\n',
+    ],
+)
+def test_a_finding_quotes_no_key(folder: Path, text: str) -> None:
+    (folder / "vendors.toml").write_text(text.format(VENDOR_KEY), encoding="utf-8")
+    _, findings = check(folder)
+    assert findings.errors
+    assert not [one for one in findings if planted_in(f"{one} {one.said.zh}")]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from connectors.air.settings import AirSettings
 from hub import lang
 from hub.core.errors import Misconfigured
 from hub.settings import load, section
+from tests.planted import SASL_PASSWORD, TLS_KEY, planted_in
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -62,16 +64,57 @@ def test_a_secret_that_is_not_text_is_named_and_not_shown(tmp_path: Path) -> Non
         ("[kafka\n", "not TOML"),
         ("[telemetry]\nlisten = '9401'\n", "telemetry.listen"),
         ("[kafka]\nbootstrap_file = '/no/such/file'\n", "bootstrap_file"),
-        ("[kafka]\nbootstrap = 'localhost'\n", r"kafka\.bootstrap: 'localhost' is not HOST:PORT"),
-        ("[kafka]\nbootstrap = 'a:1,,b:2'\n", r"kafka\.bootstrap: '' is not HOST:PORT"),
-        ("[kafka]\nbootstrap = ':9092'\n", r"kafka\.bootstrap: ':9092' lacks a host"),
+        ("[kafka]\nbootstrap = 'localhost'\n", r"kafka\.bootstrap: not HOST:PORT"),
+        ("[kafka]\nbootstrap = 'a:1,,b:2'\n", r"kafka\.bootstrap: not HOST:PORT"),
+        ("[kafka]\nbootstrap = ':9092'\n", r"kafka\.bootstrap: an address lacks its host"),
         ("[kafka]\nbootstrap = 'a:1,b:65536'\n", r"kafka\.bootstrap.*65535"),
-        ("[kafka]\nbootstrap = '10.0..5:9092'\n", r"kafka\.bootstrap: '10\.0\.\.5' is not the name of a host"),
+        ("[kafka]\nbootstrap = '10.0..5:9092'\n", r"kafka\.bootstrap: not the name of a host"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(Misconfigured, match=named):
         load(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (f'[kafka]\nsasl_password = "{SASL_PASSWORD}"', r"kafka\.sasl_password"),
+        (f'[kafka]\nsasl_password = "{SASL_PASSWORD}', "is not TOML"),
+        (f"[kafka]\nsasl_password = {SASL_PASSWORD}", "is not TOML"),
+        (f'[kafka]\nssl_key = """{TLS_KEY}\n{TLS_KEY}', "is not TOML"),
+        (f'[kafka]\nssl_key = "a"\nssl_key = "{TLS_KEY}"', "is not TOML"),
+        (f'[kafka]\nreplication = "{SASL_PASSWORD}"', r"kafka\.replication"),
+        (f'[kafka]\nbootstrap = "u:{SASL_PASSWORD}@broker"', r"kafka\.bootstrap"),
+        (f'[kafka]\nbootstrap = "u:{SASL_PASSWORD}@broker:9092"', r"kafka\.bootstrap: .*no user and no password"),
+        (f'[kafka]\nbootstrap = "SASL://u:{SASL_PASSWORD}@a:1,b:2"', r"kafka\.bootstrap: .*no user and no password"),
+        (f'[kafka]\nbootstrap = "a:1,{SASL_PASSWORD}..x:1"', r"kafka\.bootstrap"),
+        (f'[kafka]\nbootstrap = "{SASL_PASSWORD}:1,:9"', r"kafka\.bootstrap"),
+        (f'[page]\ntiles_datum = "{SASL_PASSWORD}"', r"page\.tiles_datum"),
+        (f'[[rules]]\nkind = "{SASL_PASSWORD}"', r"rules\.0"),
+        (f'rules = "{SASL_PASSWORD}"', "rules"),
+    ],
+)
+def test_a_mistake_quotes_no_value(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(Misconfigured, match=key) as told:
+        load(written(tmp_path, text))
+    assert not planted_in("".join(traceback.format_exception(told.value)))
+
+
+@pytest.mark.parametrize("name", ["KAFKA__SASL_PASSWORD", "KAFKA__BOOTSTRAP", "RULES", "PAGE__LISTEN"])
+def test_a_mistake_of_the_environment_quotes_no_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"GRIDHUB__{name}", SASL_PASSWORD)
+    with pytest.raises(Misconfigured) as told:
+        load()
+    assert not planted_in(str(told.value))
+
+
+@pytest.mark.parametrize("key", ["replication", "bootstrap", "sasl_password"])
+def test_what_a_secret_file_holds_is_quoted_nowhere(tmp_path: Path, key: str) -> None:
+    (tmp_path / "secret").write_text(SASL_PASSWORD, encoding="utf-8")
+    with pytest.raises(Misconfigured, match=rf"kafka\.{key}") as told:
+        load(written(tmp_path, f'[kafka]\n{key}_file = "{tmp_path / "secret"}"'))
+    assert not planted_in(str(told.value))
 
 
 def test_a_mistake_in_a_connectors_section_is_named(tmp_path: Path) -> None:
@@ -120,7 +163,7 @@ def test_several_brokers_may_be_named(tmp_path: Path) -> None:
     [
         ("[kafka\n", "不是 TOML"),
         ("[kafka]\nbootstrap_file = '/no/such/file'\n", "bootstrap_file：无法读取 /no/such/file"),
-        ("[kafka]\nbootstrap = 'a'\n", r"（或环境变量）：kafka\.bootstrap: 'a' 不是 HOST:PORT"),
+        ("[kafka]\nbootstrap = 'a'\n", r"（或环境变量）：kafka\.bootstrap: 不是 HOST:PORT"),
         ("[kafka]\nreplication = 0\n", r"kafka\.replication: 必须大于 0"),
         ("[telemetry]\nformat = 'xml'\n", r"telemetry\.format: 只能是 'json', 'text' 或 ''"),
         ("[kafka]\nbootstrp = 'a:1'\n", r"kafka\.bootstrp: 没有这个配置项"),

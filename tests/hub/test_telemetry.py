@@ -8,6 +8,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 import structlog
@@ -27,6 +28,7 @@ from hub.telemetry import (
     serve_wsgi,
     telemetry_app,
 )
+from tests.planted import IDENTITY_CARD, MOBILE, PLATE, planted_in
 
 
 @pytest.fixture
@@ -243,3 +245,32 @@ def test_a_terminal_takes_no_commands_from_a_device() -> None:
         log_to()
     assert "\ufffd[2J\ufffdZA-1\ufffd" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.usefixtures("log")
+def test_an_error_in_a_log_tells_its_place_and_not_its_words(form: Literal["json", "text"]) -> None:
+    stream = io.StringIO()
+    log_to(stream, form=form)
+    recorder = FeedRecorder("air")
+    with serving(recorder) as server:
+        try:
+            int(MOBILE + PLATE)
+        except ValueError as error:
+            server.handle_error()
+            logging.getLogger("a library").exception("it failed")
+            logging.getLogger("a library").warning("it failed", exc_info=error)
+            recorder.defect(error)
+    assert stream.getvalue().count("in test_an_error_in_a_log") == 4
+    assert stream.getvalue().count("ValueError") >= 4
+    assert not planted_in(stream.getvalue())
+
+
+@pytest.mark.parametrize("device", [MOBILE, f"SIM {MOBILE}", IDENTITY_CARD, PLATE])
+def test_a_device_that_calls_itself_after_a_person_is_not_named(log: io.StringIO, device: str) -> None:
+    recorder = FeedRecorder("air")
+    recorder.dead_lettered(Reason.UNKNOWN_DEVICE, device)
+    recorder.spooled(Reason.UNKNOWN_DEVICE, device)
+    recorder.misregistered(device, f"{device} is no unit")
+    assert log.getvalue().count("***") == 4
+    assert not planted_in(log.getvalue())

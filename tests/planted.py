@@ -1,0 +1,30 @@
+"""Secrets and personal data that tests plant. They may stand in no log, metric, health page, error answer or error output; the end of each run looks for
+them in all logs (tests/conftest.py).
+"""
+
+from collections.abc import Iterable
+
+VENDOR_KEY = "gh_planted-vendor-key-4Jm2Qw8Zt6"
+STRANGE_KEY = "gh_planted-strange-key-9Xc5Vb1Nk3"
+BEARER = "planted-bearer-token-7Hs3Ld"
+SASL_PASSWORD = "planted-sasl-password-5Rf8"  # noqa: S105 - the value that is looked for
+TLS_KEY = "planted-tls-key-MIIEvQIBADANBgkq"
+STATION_PASSWORD = "pw8Planted6"  # noqa: S105 - as above
+MOBILE = "13987650142"
+IDENTITY_CARD = "41012219790229351X"
+PLATE = "豫A7Q3K9"
+PERSON = "欧阳植入"
+PLANTED = (
+    *(VENDOR_KEY, STRANGE_KEY, BEARER, SASL_PASSWORD, TLS_KEY, STATION_PASSWORD),
+    *(MOBILE, IDENTITY_CARD, PLATE, PERSON),
+)
+ALL_OF_A_PERSON = f"{PERSON} {MOBILE} {IDENTITY_CARD} {PLATE}"
+
+
+def planted_in(text: str, values: Iterable[str] = PLANTED) -> list[str]:
+    """Which of them the text holds, also where JSON or Python has escaped it."""
+    return [
+        value
+        for value in values
+        if value in text or value.encode("unicode_escape").decode() in text or repr(value.encode())[2:-1] in text
+    ]
