@@ -11,6 +11,7 @@ from hub import topics as hub_topics
 from hub.settings import KafkaSettings
 from hub.topics import Topic
 from tests.brokers import BorrowedBroker, Broker, register
+from tests.planted import leaks
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +28,13 @@ def _english(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test and what it starts speak English unless it chooses; what it chose ends with it."""
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setattr(lang, "_chosen", "en")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_leaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Set up before all that starts processes, so that it looks when they have ended; what it finds is an error of the last test."""
+    yield
+    assert not (found := leaks(tmp_path_factory.getbasetemp())), found
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,14 @@
 them in all logs (tests/conftest.py).
 """
 
+import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 
+LOGS = ("*.log", "said")
+"""What the output of a process that a test starts is called."""
+
+VENDORS = Path(__file__).parents[1] / "deploy/town/vendors.toml"
 VENDOR_KEY = "gh_planted-vendor-key-4Jm2Qw8Zt6"
 STRANGE_KEY = "gh_planted-strange-key-9Xc5Vb1Nk3"
 BEARER = "planted-bearer-token-7Hs3Ld"
@@ -18,6 +24,12 @@ PLANTED = (
     *(VENDOR_KEY, STRANGE_KEY, BEARER, SASL_PASSWORD, TLS_KEY, STATION_PASSWORD),
     *(MOBILE, IDENTITY_CARD, PLATE, PERSON),
 )
+# What other tests and the simulated senders send.
+SENT_ELSEWHERE = (
+    *("a-key-of-the-test", "a-key-of-the-past", "a-key-of-another"),
+    *("13800000000", "13800138000", "13971310878", "豫A12345", "张三"),
+    *(f"demo-{vendor['id']}-key" for vendor in tomllib.loads(VENDORS.read_text(encoding="utf-8"))["vendors"]),
+)
 ALL_OF_A_PERSON = f"{PERSON} {MOBILE} {IDENTITY_CARD} {PLATE}"
 
 
@@ -27,4 +39,15 @@ def planted_in(text: str, values: Iterable[str] = PLANTED) -> list[str]:
         value
         for value in values
         if value in text or value.encode("unicode_escape").decode() in text or repr(value.encode())[2:-1] in text
+    ]
+
+
+def leaks(folder: Path) -> list[str]:
+    """Each value that a log in the folder holds, as `log: value`."""
+    return [
+        f"{path.relative_to(folder)}: {value}"
+        for name in LOGS
+        for path in sorted(folder.rglob(name))
+        if path.is_file()
+        for value in planted_in(path.read_text(encoding="utf-8", errors="replace"), PLANTED + SENT_ELSEWHERE)
     ]
