@@ -14,9 +14,10 @@ from datetime import datetime
 from pathlib import Path
 
 from hub import classes
-from hub.core.errors import Misconfigured
+from hub.core.errors import Misconfigured, Rejected
 from hub.core.events import Alert, DeadLetter, Decision, Outcome, Reading, Ticket
 from hub.core.in_force import InForce
+from hub.core.personal import without_numbers
 from hub.core.registry import Registry
 from hub.core.town import Input, Town, decide
 from hub.dead_letters import way_of
@@ -112,8 +113,10 @@ class _Outbox(Outbox):
         self, topic: str, event: Reading | Alert, raw: bytes, *, answered: bool = True
     ) -> "asyncio.Future[Fate]":
         """What the record says, and what a router would decide."""
-        del raw, answered
-        Wire.load().encode(event)
+        try:
+            Wire.load().encode(event)
+        except Rejected as rejected:
+            return self.dead_letter(self._letter(event, raw, answered, rejected))
         lines = [str(_what(event)), str(_when(event))]
         if isinstance(event, Reading):
             lines += [
@@ -131,7 +134,7 @@ class _Outbox(Outbox):
             Fate.DEAD_LETTERED,
             [
                 str(Text(f"{said.en}: {letter.reason}, {why.en}", f"{said.zh}：{letter.reason}，{why.zh}")),
-                f"  {letter.detail}",
+                f"  {without_numbers(letter.detail)}",
             ],
         )
 

@@ -127,6 +127,11 @@ def revoke(folder: Path, vendor: str, key_id: str | None, now: datetime) -> list
     return ended
 
 
+def _start_of(sha256: str) -> str:
+    """Nothing of what is none: it may be the key itself."""
+    return sha256[:8] if re.fullmatch(r"[0-9A-Fa-f]{64}", sha256) else "?"
+
+
 def listed(folder: Path, now: datetime) -> list[VendorRow]:
     """All vendors, in the file's order. Raises Misconfigured."""
     path = folder / FILE
@@ -137,7 +142,9 @@ def listed(folder: Path, now: datetime) -> list[VendorRow]:
             begins, ends = _time(path, key, "from"), _time(path, key, "to")
             state = "ended" if ends and ends <= now else "later" if begins and begins > now else "valid"
             keys.append(
-                KeyRow(str(key.get("id", "")), str(key.get("sha256", ""))[:8], _shown(begins), _shown(ends), state)
+                KeyRow(
+                    str(key.get("id", "")), _start_of(str(key.get("sha256", ""))), _shown(begins), _shown(ends), state
+                )
             )
         feeds = table.get("feeds", [])
         rows.append(

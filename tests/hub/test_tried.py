@@ -109,3 +109,10 @@ def test_why_something_cannot_be_used_is_told_in_words_and_by_what_to_register(t
 def test_a_vendor_that_is_not_there_is_told_so(tries: object) -> None:
     code, said = tries(b"{", "nobody", "camera")  # type: ignore[operator]
     assert (code, said) == (2, "")
+
+
+def test_a_text_that_no_record_takes_is_told_as_the_dead_letter_that_it_would_be(tries: object) -> None:
+    raw = json.dumps({**FLAT, "description": "half a character: \ud800"}).encode()
+    code, said = tries(raw, "xunjian", "patrol")  # type: ignore[operator]
+    assert code == 1
+    assert "cannot be used and would be kept in the dead letters: schema" in said

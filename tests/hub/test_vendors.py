@@ -13,6 +13,7 @@ import pytest
 from hub import shipped, vendors
 from hub.__main__ import main
 from hub.core.errors import Misconfigured
+from tests.planted import VENDOR_KEY
 
 NOW = datetime(2026, 6, 1, 8, 0, 0, 123456, tzinfo=UTC)
 FIRST = "2026-06-01T08:00:00Z"
@@ -130,13 +131,19 @@ def test_a_key_that_would_have_counted_later_never_does(tmp_path: Path) -> None:
     assert key["to"] == key["from"]
 
 
+def test_a_key_that_stands_where_its_hash_should_is_not_listed(tmp_path: Path) -> None:
+    text = f'[[vendors]]\nid = "a"\n[[vendors.keys]]\nid = "k1"\nsha256 = "{VENDOR_KEY}"\n'
+    (tmp_path / "vendors.toml").write_text(text, encoding="utf-8")
+    assert [key.sha256 for key in vendors.listed(tmp_path, NOW)[0].keys] == ["?"]
+
+
 def test_the_list_shows_no_whole_hash(tmp_path: Path) -> None:
     place = folder(tmp_path, CLERKS)
     new = vendors.rotate(place, "tianwei", timedelta(hours=1), NOW)
     rows = vendors.listed(place, NOW)
     said = "\n".join(line for row in rows for line in vendors.shown(row))
     assert said == (
-        f"tianwei  天威  camera\n  k7  aa…  valid  … – 2026-06-01T09:00:00Z\n  k8  {hashlib.sha256(new.key.encode()).hexdigest()[:8]}…"
+        f"tianwei  天威  camera\n  k7  ?…  valid  … – 2026-06-01T09:00:00Z\n  k8  {hashlib.sha256(new.key.encode()).hexdigest()[:8]}…"
         f"  valid  {FIRST} – …\nold    patrol"
     )
 

@@ -10,11 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
 from connectors.air.hj212 import frame
 from connectors.patrol.settings import PatrolSettings
+from hub.__main__ import main
 from hub.core.registry import Device, Vendor
 from hub.registry import from_pieces, pieces, write_copy
 from tests.brokers import until
@@ -185,7 +187,7 @@ PATROL = (
     pushed({**FLAT_OF_A_PERSON, "longitude": MOBILE, "latitude": PLATE}),
     pushed({**FLAT_OF_A_PERSON, "longitude": 13.98765, "latitude": 1.42}),
     pushed({**FLAT_OF_A_PERSON, "deviceSn": "UAV-2"}),
-    pushed({**FLAT_OF_A_PERSON, "deviceSn": MOBILE, "foundAt": MOBILE, "floors": MOBILE, "status": MOBILE}),
+    pushed({**FLAT_OF_A_PERSON, "deviceSn": MOBILE, "foundAt": MOBILE, "floors": MOBILE}),
     pushed({**FLAT_OF_A_PERSON, "imagesJson": f'["https://user:{BEARER}@img.example/{PLATE}.jpg?t={BEARER}"]'}),
     pushed(json.dumps({**FLAT_OF_A_PERSON, "description": f"\ud800{ALL_OF_A_PERSON}"}).encode()),
     pushed(spot(geometry={"type": "Polygon", "coordinates": [[*RING[:2], [float(MOBILE), 1.0], RING[0]]]})),
@@ -270,3 +272,21 @@ def test_good_unusable_broken_and_refused_messages_were_sent(sent: Mapping[str, 
         seen = {answer.split()[1] for answer in one.answers if answer}
         wanted = {b"200", b"400", b"401", b"404", b"415", b"503"}
         assert wanted | {b"405" if feed == "camera" else b"413"} <= seen
+
+
+VENDORS = {"air": "qinghe", "camera": "tianwei", "patrol": "xunjian"}
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_recording_that_is_tried_says_nothing_of_a_person(
+    feed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A vendor's engineer shows what comes of it to others."""
+    path = tmp_path / "recording"
+    codes = set()
+    for message in MESSAGES[feed]:
+        path.write_bytes(message)
+        codes.add(main(["vendor", "try", str(path), "--vendor", VENDORS[feed], "--feed", feed]))
+    assert 1 in codes
+    said = capsys.readouterr()
+    assert not planted_in(said.out + said.err)
