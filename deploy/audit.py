@@ -23,6 +23,8 @@ KNOWN_NAME, KNOWN_VERSION = "pyyaml", "5.3"
 # By id, why it does not concern this program.
 ACCEPTED: Mapping[str, str] = {}
 WITHIN_S = 300
+# With the system's certificates, as pip has them: a proxy's may be among them.
+PIP_AUDIT = "import truststore; truststore.inject_into_ssl(); from pip_audit._cli import audit; audit()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def ask(requirements: Sequence[str]) -> tuple[str, str]:
         options = ["--disable-pip", "--no-deps", "--format=json", "--desc=off", "--progress-spinner=off"]
         try:
             ran = subprocess.run(  # noqa: S603 - this Python with words of ours
-                [sys.executable, "-m", "pip_audit", *options, "-r", str(wanted), "-r", str(known)],
+                [sys.executable, "-c", PIP_AUDIT, *options, "-r", str(wanted), "-r", str(known)],
                 capture_output=True,
                 text=True,
                 timeout=WITHIN_S,
