@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.brokers import until
 from tests.connectors.camera.layouts import JPEG, MAC, PICTURE, PLAIN, TEXT, multipart, xml
 from tests.connectors.contract import http
 from tests.connectors.patrol.test_features import FLAT, RING, SHIPPED, SPOT, TOWN, body
-from tests.faults.processes import Connector
+from tests.faults.processes import Connector, Served
 from tests.planted import (
     ALL_OF_A_PERSON,
     BEARER,
@@ -272,6 +273,43 @@ def test_good_unusable_broken_and_refused_messages_were_sent(sent: Mapping[str, 
         seen = {answer.split()[1] for answer in one.answers if answer}
         wanted = {b"200", b"400", b"401", b"404", b"415", b"503"}
         assert wanted | {b"405" if feed == "camera" else b"413"} <= seen
+
+
+SEEN_PATHS = (
+    f"/?town={MOBILE}&{quote(PLATE)}=%ff",
+    f"/tickets/{IDENTITY_CARD}?key={VENDOR_KEY}",
+    f"/in/isapi/{VENDOR_KEY}",
+    f"/schemas/ids/{MOBILE}",
+    f"/subjects/{MOBILE}/versions/{VENDOR_KEY}",
+    "/metrics",
+    "/ready",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["page"], ["schemas", "serve"]], ids=" ".join)
+def test_nothing_that_is_asked_for_is_logged(command: list[str], tmp_path: Path) -> None:
+    """What is read is answered with its own address; that goes no further."""
+    environment = {
+        f"GRIDHUB__{name}": NOWHERE if name == "KAFKA__BOOTSTRAP" else "127.0.0.1:0"
+        for name in ("KAFKA__BOOTSTRAP", "PAGE__LISTEN", "SCHEMAS__LISTEN", "TELEMETRY__LISTEN")
+    }
+    process = Served(command[0], ["hub", *command], tmp_path, environment)
+    process.start()
+    try:
+        ports = process.ports()
+        assert ports
+        for port in ports.values():
+            for method in ("GET", "POST", "BREW"):
+                for path in SEEN_PATHS:
+                    head = f"{method} {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {BEARER}\r\nConnection: close\r\n\r\n"
+                    with socket.create_connection(("127.0.0.1", port), timeout=10) as reader:
+                        reader.sendall(head.encode())
+                        assert reader.recv(65536).startswith(b"HTTP/1.")
+        assert process.stop() == 0
+    finally:
+        process.kill()
+    assert not planted_in(process.log.read_text(encoding="utf-8"))
 
 
 VENDORS = {"air": "qinghe", "camera": "tianwei", "patrol": "xunjian"}
