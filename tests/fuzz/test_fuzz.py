@@ -1,0 +1,48 @@
+"""Every input that fuzzing begins with, or has found, is survived; and a short run that is led by coverage finds no further one."""
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.seeds import SEEDS
+from tests.fuzz.targets import TARGETS
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 10
+FOUND = sorted((Path(__file__).parent / "found").glob("*/*"))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_it_begins_with_is_survived(target: str) -> None:
+    seeds = list(SEEDS[target]())
+    assert len(seeds) >= 10
+    for seed in seeds:
+        TARGETS[target](seed)
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_was_found_is_survived(path: Path) -> None:
+    TARGETS[path.parent.name](path.read_bytes())
+
+
+@pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has no wheel for this Python or machine")
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.timeout(90)
+def test_nothing_is_found_in_a_while(target: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", target, "--seconds", str(SECONDS)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=80,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    # It was really led by what the input reaches.
+    covered = [int(found) for found in re.findall(r"cov: (\d+)", run.stderr)]
+    assert covered[-1] > 50, run.stderr[-1000:]
