@@ -61,7 +61,7 @@ def test_files_with_a_mistake_are_refused_and_nothing_is_written(empty: str, tmp
     path.write_text(path.read_text(encoding="utf-8").replace("wang,worker,G1", "wang,worker,G9"), encoding="utf-8")
     refused = gridhub(empty, "import", str(tmp_path))
     assert refused.returncode == 2
-    assert "roster.csv:3: wang: the area G9 is not on the map" in refused.stderr
+    assert "roster.csv:3: wang: the area G9 is no grid on the map" in refused.stderr
     assert current(Settings(kafka=KafkaSettings(bootstrap=empty)))[1] == 2
 
 
