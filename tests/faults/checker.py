@@ -860,7 +860,11 @@ def _order(kept: Sequence[Kept]) -> Iterator[Finding]:
         for before, record in pairwise(records):
             # Messages sent in one go may be accepted in the same millisecond.
             if (record.accepted_at, record.message.n) < (before.accepted_at, before.message.n):
-                yield Finding(Wrong.ORDER, record.stored.place, f"{record.message.name} after {before.message.name}")
+                told = (
+                    f"{one.message.name} of {one.accepted_at} (appended {one.stored.timestamp})"
+                    for one in (record, before)
+                )
+                yield Finding(Wrong.ORDER, record.stored.place, " after ".join(told))
         yield from _answered_first(records)
 
 

@@ -23,7 +23,7 @@ from hub.running import run_file
 from hub.settings import Settings
 from hub.topics import Topic
 from hub.wire import Wire
-from tests.brokers import Broker, until
+from tests.brokers import Broker, register, until
 
 pytestmark = pytest.mark.kafka
 
@@ -128,6 +128,7 @@ def connector(
     broker: Broker, topics: dict[str, Topic], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Connector]:
     assert topics
+    register(broker.bootstrap)  # whoever was here before may have left another one in force
     running = Connector(tmp_path_factory.mktemp("air"), broker.bootstrap)
     yield running
     running.stop()
