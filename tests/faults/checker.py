@@ -857,9 +857,19 @@ def _order(kept: Sequence[Kept]) -> Iterator[Finding]:
 
     for _, group in groupby(sorted(kept, key=place), key=lane):
         records = list(group)
+        seen: Counter[int] = Counter()
+        to_come = Counter(id(record.message) for record in records)
         for before, record in pairwise(records):
-            # Messages sent in one go may be accepted in the same millisecond.
-            if (record.accepted_at, record.message.n) < (before.accepted_at, before.message.n):
+            seen[id(before.message)] += 1
+            to_come[id(before.message)] -= 1
+            # Messages sent in one go may be accepted in the same millisecond, and with them one that is sent again, as soon as it was answered.
+            is_back = record.accepted_at < before.accepted_at
+            is_past = record.accepted_at == before.accepted_at and record.message.n < before.message.n
+            # The k-th record comes of the k-th attempt or a later one, which leaves one for each that is to come.
+            earliest = before.message.attempts[: seen[id(before.message)]][-1].line
+            latest = record.message.attempts[-to_come[id(record.message)] :][0].line
+            is_again = id(record.message) in seen and latest > earliest
+            if is_back or (is_past and not is_again):
                 told = (
                     f"{one.message.name} of {one.accepted_at} (appended {one.stored.timestamp})"
                     for one in (record, before)

@@ -22,7 +22,7 @@ import pytest
 from kafka.partitioner.default import murmur2
 
 from tests.faults import checker, duties, push_checker, ticket_checker
-from tests.faults.checker import Balance, Contract, Finding, Log, Run, Stored, Topics, Wrong
+from tests.faults.checker import Balance, Contract, Finding, Kept, Log, Run, Stored, Topics, Wrong
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 SEEDS = range(4)
@@ -604,6 +604,34 @@ def test_a_fate_that_is_missing_in_the_connectors_sum_is_found() -> None:
     for fate in run.balance.fates:
         fates = {**run.balance.fates, fate: run.balance.fates[fate] + 1}
         assert Wrong.BALANCE in wrongs(checker.findings(replace(run, balance=replace(run.balance, fates=fates))))
+
+
+def test_of_one_millisecond_only_what_is_sent_again_may_stand_behind_what_was_sent_later() -> None:
+    run = Story(1).run()
+    senders = checker.Senders(run.log)
+    kept = [one for one in (checker.judged(each, run, senders) for each in run.topics.records) if isinstance(one, Kept)]
+    first, second = next(
+        (one, other)
+        for one in kept
+        for other in kept
+        if one.message.n < other.message.n and one.message.device == other.message.device
+    )
+    late = replace(first.message.attempts[-1], line=second.message.attempts[-1].line + 1)
+    again = replace(first, message=replace(first.message, attempts=[*first.message.attempts, late]))
+
+    def order(*accepted: tuple[Kept, int]) -> list[Finding]:
+        return list(
+            checker._order(
+                [
+                    replace(one, fields=one.fields | {"accepted_at": at}, stored=replace(first.stored, offset=offset))
+                    for offset, (one, at) in enumerate(accepted)
+                ]
+            )
+        )
+
+    assert order((again, 9), (second, 10), (again, 10)) == []
+    assert order((again, 9), (second, 10), (again, 9))
+    assert order((first, 9), (second, 10), (first, 10))
 
 
 def test_what_was_spooled_comes_to_a_topic_too() -> None:
