@@ -3,23 +3,31 @@
 A file appears whole or not at all, after its bytes are on the disk; the same content is kept once. Several processes may share a store.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 from hub.core.errors import Reason, Rejected, Unavailable
 
+DRAFTS = "drafts"
 MOST_BYTES = 10 * 1024 * 1024
 JPEG, PNG, UNKNOWN = "image/jpeg", "image/png", "application/octet-stream"
 _BEGINNINGS = ((b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG))
 
 
 class Evidence:
-    """A store in a folder: `ab/cdef...` for a content whose SHA-256 is `abcdef...`."""
+    """A store in a folder: `ab/cdef...` for a content whose SHA-256 is `abcdef...`; what is being written lies in `drafts`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._drafts = folder / DRAFTS
+        self._preparing = threading.Lock()
+        self._named: set[Path] = set()
+        """Folders whose own names are on the disk."""
 
     def path(self, sha256: str) -> Path:
         """Where a content of this hash lies, if it is there."""
@@ -32,26 +40,46 @@ class Evidence:
         name = hashlib.sha256(content).hexdigest()
         path = self.path(name)
         try:
-            if path.exists() and path.stat().st_size == len(content):
-                return name
-            if not path.parent.is_dir():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                for above in (self._folder, self._folder.parent):
-                    _on_the_disk(above)
-            handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(draft).replace(path)
-            except BaseException:
-                Path(draft).unlink(missing_ok=True)
-                raise
+            with self._preparing:
+                self._prepare(path.parent)
+            if not (path.exists() and path.stat().st_size == len(content)):
+                self._write(content, path)
+            # Also where it was there: whoever has put it there may not have come to this.
             _on_the_disk(path.parent)
         except OSError as error:
             raise Unavailable(f"the evidence store: {error.strerror}") from None
         return name
+
+    def _prepare(self, folder: Path) -> None:
+        if not self._named:
+            self._drafts.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(self._drafts)
+        if folder not in self._named:
+            folder.mkdir(exist_ok=True)
+            for above in (self._folder, self._folder.parent):
+                _on_the_disk(above)
+            self._named.add(folder)
+
+    def _write(self, content: bytes, path: Path) -> None:
+        handle, draft = tempfile.mkstemp(dir=self._drafts)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                file.write(content)
+                file.flush()
+                os.fsync(handle)
+                Path(draft).replace(path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+
+
+def _remove_abandoned(drafts: Path) -> None:
+    """Removes what killed processes have begun. Whoever still writes a draft has it locked."""
+    for draft in drafts.iterdir():
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            draft.unlink()
 
 
 def _on_the_disk(folder: Path) -> None:

@@ -21,6 +21,7 @@ ENTRY_COST_BYTES = 256
 """What an entry takes on the disk beside its bytes."""
 PAGES_AT_A_TIME = 2500
 LOCK_WITHIN_S = 5.0
+DAMAGED, RESCUED = ".damaged-", ".rescued-"
 
 COLUMNS = "seq, lane, topic, key, headers, value, raw, answered, sum"
 INSERT = f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - all of it is ours
@@ -90,15 +91,15 @@ class Store:
         self.damaged: Path | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self.damaged = self._succeeded()
             try:
                 self._connection, self.found = self._open()
             except sqlite3.OperationalError:
                 raise  # locked, full, not ours to write: nothing of it is damaged
             except sqlite3.DatabaseError:
-                self.damaged = self._set_aside()
-                self._connection, _ = self._open()
-                self._rescue(self.damaged)
-                self.found = _standing(self._connection)
+                self._rescue()
+                self.damaged = self._succeeded()
+                self._connection, self.found = self._open()
         except sqlite3.Error as error:
             raise Misconfigured(str(_unusable(path, str(error)))) from None
         except OSError as error:
@@ -142,21 +143,11 @@ class Store:
         self._connection.close()
 
     def _open(self) -> tuple[sqlite3.Connection, list[Standing]]:
-        # What people report stands in it: it is nobody else's to read. SQLite gives the files beside it the same mode.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(self._path, timeout=LOCK_WITHIN_S, isolation_level=None, check_same_thread=False)
+        connection = _connected(self._path, "WAL")
         try:
-            for pragma in ("locking_mode = EXCLUSIVE", "auto_vacuum = INCREMENTAL", "journal_mode = WAL"):
-                connection.execute(f"PRAGMA {pragma}").fetchall()
-            connection.execute("PRAGMA synchronous = FULL")
             self._known(connection)
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, lane TEXT NOT NULL, topic TEXT NOT NULL, key TEXT NOT NULL,"
-                " headers TEXT NOT NULL, value BLOB NOT NULL, raw BLOB NOT NULL, answered INTEGER NOT NULL, sum INTEGER NOT NULL,"
-                " aside TEXT NOT NULL DEFAULT '')"
-            )
-            connection.execute("CREATE INDEX IF NOT EXISTS lanes ON entries (lane, seq)")
+            _make(connection)
             # What had been set aside is tried once more.
             connection.execute("UPDATE entries SET aside = '' WHERE aside != ''")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -179,22 +170,37 @@ class Store:
                 )
             )
 
-    def _rescue(self, damaged: Path) -> None:
-        """Takes over what can still be read of a damaged file."""
-        connection = sqlite3.connect(damaged, isolation_level=None)
+    def _rescue(self) -> None:
+        """Makes a successor of what can still be read of a damaged file, which is left as it is: killed meanwhile, the next start does so anew."""
+        draft = self._beside(".rescuing")
+        for end in ("", "-journal"):
+            draft.with_name(draft.name + end).unlink(missing_ok=True)
+        # Not in WAL mode: a commit brings all of it into this one file.
+        connection, damaged = _connected(draft, "DELETE"), sqlite3.connect(self._path, isolation_level=None)
         try:
-            with self._transaction() as ours:
-                ours.executemany(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), map(_row, _readable(connection)))
+            connection.execute("BEGIN IMMEDIATE")
+            _make(connection)
+            connection.executemany(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), map(_row, _readable(damaged)))
+            connection.execute("COMMIT")
         finally:
+            damaged.close()
             connection.close()
+        draft.replace(self._beside(f"{RESCUED}{time.time_ns() // 1_000_000}"))
 
-    def _set_aside(self) -> Path:
-        damaged = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns() // 1_000_000}")
-        for end in ("-wal", "-shm"):
+    def _succeeded(self) -> Path | None:
+        """Gives a successor, if there is one, the place of the damaged file; how that is called then. The next start goes on with it after a kill."""
+        rescued = next(self._path.parent.glob(f"{self._path.name}{RESCUED}*"), None)
+        if rescued is None:
+            return None
+        damaged = self._beside(DAMAGED + rescued.name.rpartition("-")[2])
+        for end in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
-                self._path.with_name(self._path.name + end).replace(damaged.with_name(damaged.name + end))
-        self._path.replace(damaged)
+                self._beside(end).replace(damaged.with_name(damaged.name + end))
+        rescued.replace(self._path)
         return damaged
+
+    def _beside(self, end: str) -> Path:
+        return self._path.with_name(self._path.name + end)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -207,6 +213,29 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise Unavailable(f"the spool: {error}") from None
+
+
+def _connected(path: Path, journal: str) -> sqlite3.Connection:
+    # What people report stands in it: it is nobody else's to read. SQLite gives the files beside it the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, timeout=LOCK_WITHIN_S, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in ("locking_mode = EXCLUSIVE", "auto_vacuum = INCREMENTAL", f"journal_mode = {journal}"):
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, lane TEXT NOT NULL, topic TEXT NOT NULL, key TEXT NOT NULL,"
+        " headers TEXT NOT NULL, value BLOB NOT NULL, raw BLOB NOT NULL, answered INTEGER NOT NULL, sum INTEGER NOT NULL,"
+        " aside TEXT NOT NULL DEFAULT '')"
+    )
+    connection.execute("CREATE INDEX IF NOT EXISTS lanes ON entries (lane, seq)")
 
 
 def _standing(connection: sqlite3.Connection) -> list[Standing]:

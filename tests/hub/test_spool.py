@@ -1,6 +1,7 @@
 """What the spool has said is on the disk goes to Kafka, in order per lane, whatever Kafka and the disk do meanwhile."""
 
 import asyncio
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from hub import spool_file
 from hub.core.errors import Misconfigured, Reason, Rejected, SpoolFull, Unavailable
 from hub.spool import Kept, Spool
-from hub.spool_file import ENTRY_COST_BYTES, Outgoing, Store
+from hub.spool_file import ENTRY_COST_BYTES, Entry, Outgoing, Store
 from hub.telemetry import FeedTelemetry
 from tests.doubles import RememberingTelemetry
 
@@ -384,6 +386,54 @@ def test_a_damaged_file_is_set_aside_and_what_can_be_read_of_it_goes_on(tmp_path
         numbers = kafka.numbers("a")
         assert numbers == sorted(numbers)
         assert len(numbers) == rescued
+        await spool.close()
+
+    run(test())
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_rescue_that_was_broken_off_is_made_again_or_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """While it reads, or before one of its renamings: that of the successor, those of the damaged file and what lies beside it, and the last."""
+
+    async def test() -> None:
+        kafka, telemetry = Kafka(), RememberingTelemetry()
+        spool = opened(tmp_path, kafka)
+        kafka.raises = Unavailable("away")
+        await kept(spool, *(record("a", number) for number in range(9)))
+        await spool.close()
+        path = tmp_path / "spool/air.db"
+        with sqlite3.connect(path) as file:
+            file.execute("PRAGMA writable_schema = ON")
+            table = "SELECT rootpage FROM sqlite_master WHERE name = 'entries'"
+            file.execute(f"UPDATE sqlite_master SET rootpage = ({table}) WHERE name = 'lanes'")  # noqa: S608 - names of tables, the test's
+        file.close()
+        renamings, rename, readable = itertools.count(1), Path.replace, spool_file._readable
+
+        def renamed(one: Path, target: Path) -> Path:
+            if next(renamings) == at:
+                raise InterruptedError(None, "killed")
+            return rename(one, target)
+
+        def read_on(connection: sqlite3.Connection) -> Iterator[Entry]:
+            yield from itertools.islice(readable(connection), 3)
+            raise InterruptedError(None, "killed")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", renamed)
+            if at == 0:
+                patched.setattr(spool_file, "_readable", read_on)
+            with pytest.raises(Misconfigured, match="killed"):
+                opened(tmp_path, None)
+        spool = opened(tmp_path, kafka, telemetry)
+        ((aside, rescued),) = telemetry.named("spool_damaged")
+        assert rescued == spool.messages == 9
+        assert read(aside)
+        assert not list(path.parent.glob("*.rescu*"))
+        kafka.raises = None
+        await comes(lambda: not spool.messages)
+        assert kafka.numbers("a") == list(range(9))
         await spool.close()
 
     run(test())
