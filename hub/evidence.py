@@ -70,6 +70,7 @@ class Evidence:
                 os.fsync(handle)
                 Path(draft).replace(path)
         except BaseException:
+            # Nothing of the picture is kept, and its sender is not told that it is.
             Path(draft).unlink(missing_ok=True)
             raise
 

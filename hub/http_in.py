@@ -655,6 +655,7 @@ class _Connection(web.RequestHandler):
         try:
             super().data_received(data)
         except Exception:  # noqa: BLE001 - what the parser itself stumbles over is no HTTP
+            # No message has come of these bytes: they are told as refused, and the connection ends.
             self._give_up(400)
             return
         if came := len(self._messages) - before:

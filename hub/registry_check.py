@@ -242,28 +242,27 @@ class _Check:
 
     def _rules(self) -> None:
         for rule in self._registry.rules.all:
+            line = self._lines.get(("rule", rule.kind), 0)
             if classes.name(rule.class_standard, classes.MATTER, rule.class_code) is None and (
                 classes.name(rule.class_standard, classes.COMPONENT_FAULT, rule.class_code) is None
             ):
                 self._findings.error(
                     RULES,
-                    self._lines.get(("rule", rule.kind), 0),
+                    line,
                     f"{rule.kind}: {rule.class_standard} has no class {rule.class_code}",
                     f"{rule.kind}：{rule.class_standard} 中没有类别 {rule.class_code}",
                 )
-
             feed = rule.kind.partition(".")[0]
             own = registered(feed)
-            if own and own.knows(rule) and (odd := own.odd_in(rule)):
-                line = self._lines.get(("rule", rule.kind), 0)
-                self._findings.warn(RULES, line, f"{rule.kind}: {odd.en}", f"{rule.kind}：{odd.zh}")
             if not is_connector(feed) or (own and not own.knows(rule)):
                 self._findings.warn(
                     RULES,
-                    self._lines.get(("rule", rule.kind), 0),
+                    line,
                     f"{rule.kind}: no connector tells of this kind, or of the factor {rule.factor!r}: the rule will open nothing",
                     f"{rule.kind}：没有接入程序产生这种预警（或因子 {rule.factor!r}），该规则不会开出工单",
                 )
+            elif own and (odd := own.odd_in(rule)):
+                self._findings.warn(RULES, line, f"{rule.kind}: {odd.en}", f"{rule.kind}：{odd.zh}")
 
     # ---- geometry
 

@@ -108,7 +108,7 @@ class Store:
     def change(self, added: Iterable[Entry], removed: Iterable[int], aside: Mapping[int, str]) -> None:
         """Adds and removes; when it returns, all of it is on the disk. `aside`: which, and why. Raises Unavailable: then nothing has changed."""
         with self._transaction() as connection:
-            # Also where there is nothing to change something is written: whether the disk takes it is what is asked then.
+            # Something is written in any case, also where nothing is there of what is removed: whether the disk takes it is what is asked, too.
             connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.executemany(INSERT, map(_row, added))
             connection.executemany("DELETE FROM entries WHERE seq = ?", ((seq,) for seq in removed))
@@ -154,6 +154,7 @@ class Store:
             found = _standing(connection)
             connection.execute("COMMIT")
         except BaseException:
+            # The file is as it was; another process may have it, and whoever asked is told why.
             connection.close()
             raise
         return connection, found
@@ -224,6 +225,7 @@ def _connected(path: Path, journal: str) -> sqlite3.Connection:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
     except BaseException:
+        # As above.
         connection.close()
         raise
     return connection

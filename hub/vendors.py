@@ -281,6 +281,7 @@ def _write(path: Path, text: str) -> None:
             Path(draft).chmod(mode)
             Path(draft).replace(path)
         except BaseException:
+            # The file is as it was, and whoever wanted it changed is told why.
             Path(draft).unlink(missing_ok=True)
             raise
     except OSError as error:

@@ -1,5 +1,6 @@
 """Stand-ins that tests share; what they stand for is tested itself elsewhere."""
 
+import asyncio
 import contextlib
 import socket
 import struct
@@ -19,6 +20,12 @@ from hub.outbox import LIFE_SIGNS
 from hub.telemetry import FeedTelemetry, RouterTelemetry
 
 Done = Callable[[Exception | None], None]
+
+
+async def comes(true: Callable[[], bool]) -> None:
+    """Waits for what belongs to the spool, whose disk and pauses tell no event."""
+    while not true():  # noqa: ASYNC110 - as said
+        await asyncio.sleep(0.002)
 
 
 class RememberingTelemetry(FeedTelemetry):

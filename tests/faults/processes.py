@@ -256,14 +256,6 @@ class Follower:
         self._thread.join(10)
         self._consumer.close(autocommit=False)
 
-    def settled(self) -> Topics:
-        """All that was seen by the time nothing more has come for a second: the writers have ended."""
-        count = -1
-        while count != len(self._records):
-            count = len(self._records)
-            time.sleep(1)
-        return self._view()
-
     def seen(self, as_far_as: Topics, within_s: float) -> Topics:
         """All that was seen, once it goes at least as far as the last records of another reader's view."""
         last = {(each.topic, each.partition): each.offset for each in as_far_as.records}
@@ -275,9 +267,6 @@ class Follower:
             return all(mine.get(lane, -1) >= offset for lane, offset in last.items())
 
         until(is_as_far, within_s)
-        return self._view()
-
-    def _view(self) -> Topics:
         return Topics(tuple(sorted([*self._records], key=lambda r: (r.topic, r.partition, r.offset))))
 
     def _follow(self) -> None:

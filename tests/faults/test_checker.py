@@ -12,19 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import fastavro
 import pytest
 from kafka.partitioner.default import murmur2
 
 from tests.faults import checker, duties, push_checker, ticket_checker
 from tests.faults.checker import Balance, Contract, Finding, Kept, Log, Run, Stored, Topics, Wrong
+from tests.faults.encoding import SCHEMAS, Fields, encoder
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
 SEEDS = range(4)
 BEGIN = 1_772_424_000_000  # 2026-03-02 12:00:00 in Beijing
 
@@ -47,7 +45,6 @@ UNIT = {"a34004": "ug/m3", "a01006": "kPa"}
 TOWN = {"plain": "410122106", "milli": "410122106", "nano": "410122001", "scaled": "410222101"}
 ROWS = {row.split(",")[0]: row.split(",") for row in REGISTER.splitlines()}
 
-Fields = dict[str, Any]
 FAULTY = {
     "modbus_crc": "crc",
     "length_of_three_digits": "length",
@@ -73,27 +70,6 @@ KINDS = (
     *FAULTY,
 )
 COURSES = ("answered", "answered", "repeated", "twice", "lost_first", "late_first")
-
-
-def encoder(name: str) -> Callable[[Fields], bytes]:
-    definition = json.loads((SCHEMAS / f"{name}.v1.avsc").read_text(encoding="utf-8"))
-
-    def undocumented(schema: Any) -> Any:
-        if isinstance(schema, dict):
-            return {key: undocumented(value) for key, value in schema.items() if key != "doc"}
-        return [undocumented(each) for each in schema] if isinstance(schema, list) else schema
-
-    digest = sha256(json.dumps(undocumented(definition), sort_keys=True, separators=(",", ":")).encode()).digest()
-    number = (int.from_bytes(digest[:4], "big") & (1 << 30) - 1) + (1 << 30)
-    schema = fastavro.parse_schema(definition)
-
-    def encode(fields: Fields) -> bytes:
-        out = BytesIO(b"\0" + number.to_bytes(4, "big"))
-        out.seek(5)
-        fastavro.schemaless_writer(out, schema, fields, strict=True)
-        return out.getvalue()
-
-    return encode
 
 
 ENCODERS = {"readings": encoder("reading"), "alerts.air": encoder("air_alert"), "dead-letters": encoder("dead_letter")}
@@ -354,6 +330,18 @@ def test_nothing_is_found_in_a_sound_run(seed: int) -> None:
     run = Story(seed).run()
     assert len(run.topics.records) > 25
     assert checker.findings(run) == []
+
+
+@pytest.mark.parametrize("name", ["reading", "air_alert", "dead_letter"])
+def test_a_schemas_number_is_of_all_but_its_words(name: str) -> None:
+    def undocumented(schema: Any) -> Any:
+        if isinstance(schema, dict):
+            return {key: undocumented(value) for key, value in schema.items() if key != "doc"}
+        return [undocumented(each) for each in schema] if isinstance(schema, list) else schema
+
+    definition = json.loads((SCHEMAS / f"{name}.v1.avsc").read_text(encoding="utf-8"))
+    digest = sha256(json.dumps(undocumented(definition), sort_keys=True, separators=(",", ":")).encode()).digest()
+    assert checker.schema_id(definition) == (int.from_bytes(digest[:4], "big") & (1 << 30) - 1) + (1 << 30)
 
 
 def test_partitions_are_kafkas() -> None:

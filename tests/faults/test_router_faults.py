@@ -204,7 +204,7 @@ def carried_out() -> Carried:
             kills = kill_by_chance(stations, stage)
             stage.until_all_is_sent_and_read(stations)
         codes = stage.routers.stop()
-        left_open = tickets_in("open", stage.follower.settled())
+        left_open = tickets_in("open", Topics.read(stage.broker.bootstrap, within_s=READ_WITHIN_S, topics=WRITTEN))
         stage.routers.start()
         with stage.stations(2, AFTERWARDS, INTERVAL_AFTERWARDS_S) as stations:
             stage.until_all_is_sent_and_read(stations)

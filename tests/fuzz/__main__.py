@@ -43,9 +43,11 @@ def main() -> None:
         "artifact_prefix": f"{found}/",
         "print_final_stats": 1,
     }
-    atheris.Setup(
-        [sys.argv[0], *(f"-{name}={value}" for name, value in options.items()), str(corpus)], TARGETS[wish.target]
-    )
+
+    def survives(data: bytes) -> None:
+        TARGETS[wish.target](data)
+
+    atheris.Setup([sys.argv[0], *(f"-{name}={value}" for name, value in options.items()), str(corpus)], survives)
     atheris.Fuzz()
 
 

@@ -20,8 +20,7 @@ FOUND = Path(__file__).parent / "found"
 def test_what_it_begins_with_is_survived(target: str) -> None:
     seeds = list(SEEDS[target]())
     assert len(seeds) >= 10
-    for seed in seeds:
-        TARGETS[target](seed)
+    assert sum(TARGETS[target](seed) for seed in seeds) >= 10, "not only what is refused"
 
 
 @pytest.mark.parametrize("target", TARGETS)

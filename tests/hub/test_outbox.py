@@ -18,7 +18,7 @@ from hub.outbox import KEPT, Fate, Outbox
 from hub.spool import Spool
 from hub.spool_file import Store
 from hub.wire import Wire, headers
-from tests.doubles import FakeLog, RememberingTelemetry, Sent
+from tests.doubles import FakeLog, RememberingTelemetry, Sent, comes
 
 WIRE = Wire.load()
 BUDGET_S = 0.05
@@ -351,11 +351,6 @@ async def spooling(
     balance = box.balance()
     assert balance["received"] == sum(balance[fate] for fate in Fate)
     await spool.close()
-
-
-async def comes(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 - what is looked at belongs to the spool, which tells no event
-        await asyncio.sleep(0.002)
 
 
 def of(device: str, number: int) -> Reading:

@@ -19,7 +19,7 @@ from hub.core.errors import Misconfigured, Reason, Rejected, SpoolFull, Unavaila
 from hub.spool import Kept, Spool
 from hub.spool_file import ENTRY_COST_BYTES, Entry, Outgoing, Store
 from hub.telemetry import FeedTelemetry
-from tests.doubles import RememberingTelemetry
+from tests.doubles import RememberingTelemetry, comes
 
 PLENTY = 1 << 30
 WITHIN_S = 20
@@ -76,11 +76,6 @@ async def kept(spool: Spool, *records: Outgoing) -> list[Exception | None]:
     for one, future in zip(records, futures, strict=True):
         spool.keep(one, future.set_result)
     return await asyncio.gather(*futures)
-
-
-async def comes(true: Callable[[], bool]) -> None:
-    while not true():  # noqa: ASYNC110 - what is looked at belongs to the spool, which tells no event
-        await asyncio.sleep(0.002)
 
 
 def read(path: object) -> bytes:
