@@ -20,9 +20,11 @@ def test_what_a_log_holds_is_found_with_its_place(name: str) -> None:
         assert leaks(Path(folder)) == [f"{name}: {MOBILE}", f"{name}: {PERSON}"]
 
 
-def test_what_is_no_log_may_hold_it() -> None:
+@pytest.mark.parametrize("name", ["air.db", "00000000000000000000.log", "00000000000000001042.log"])
+def test_what_is_no_log_may_hold_it(name: str) -> None:
+    """As the spool, and what Kafka keeps of a partition, whatever it is called."""
     with TemporaryDirectory() as folder:
-        (Path(folder) / "air.db").write_text(MOBILE, encoding="utf-8")
+        (Path(folder) / name).write_text(MOBILE, encoding="utf-8")
         (Path(folder) / "air.log").write_text("{}", encoding="utf-8")
         assert leaks(Path(folder)) == []
 
