@@ -838,7 +838,7 @@ _WITHIN = Text(
 )
 _SEED = Text("random seed of the simulated devices", "模拟设备的随机种子")
 _NO_VIEW = Text("only a line every ten seconds", "每十秒只输出一行汇总")
-_NODES = Text("brokers; this version runs one", "节点数；此版本只运行一个节点")
+_NODES = Text("brokers, on this port and those above", "节点数，使用此端口及其后的端口")
 _SLOT = Text(
     "which router it is, from 0; each slot runs once, and keeps its number from start to start",
     "路由器编号，从 0 开始；每个编号只运行一个，重启后编号不变",
@@ -901,7 +901,7 @@ _VENDOR_INVERSE = Text(
 _OVERLAP = Text("hours for which the keys before still count; else 72", "旧密钥继续有效的小时数；默认 72")
 _ONE_KEY = Text("only the key of this id", "只停用该编号的密钥")
 _PORT = Text("port on 127.0.0.1; 0 means any free one", "127.0.0.1 上的端口；0 表示任意空闲端口")
-_ADVERTISE = Text("the addresses clients are told", "对客户端公布的地址")
+_ADVERTISE = Text("the addresses clients are told, one for each node", "对客户端公布的地址，每个节点一个")
 _AGAINST = Text("an earlier version of the schemas folder", "较早版本的 schemas 文件夹")
 
 

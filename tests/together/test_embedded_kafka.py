@@ -21,7 +21,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from hub import embedded_kafka
 from hub.core.errors import Misconfigured, Unavailable
 from hub.embedded_kafka import Jar, fetch, locked_jars, run
-from tests.brokers import Broker, java_under, serving_port
+from tests.brokers import Broker, java_under, serving_port, until
 
 NO_JAVA_AFTER_S = 5.0
 STOPPED_AFTER_S = 10.0
@@ -213,15 +213,56 @@ def test_too_little_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
         run(tmp_path, 0, stop=threading.Event())
 
 
-def test_more_than_one_node_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="--nodes"):
-        run(tmp_path, 0, 3, None, stop=threading.Event())
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_of_three_nodes_one_may_be_killed_and_comes_back(tmp_path: Path) -> None:
+    cluster = Broker(tmp_path, nodes=3)
+    cluster.start()
+    family = psutil.Process(cluster.pid).children(recursive=True)
+    try:
+        topic = uuid.uuid4().hex
+        with KafkaAdminClient(bootstrap_servers=cluster.bootstrap) as admin:
+            shape = {"num_partitions": 3, "replication_factor": 3, "configs": {"min.insync.replicas": "2"}}
+            admin.create_topics({topic: shape}, wait_for_metadata=True)
+
+            def in_sync() -> list[int]:
+                [found] = admin.describe_topics([topic])
+                return [len(partition["isr_nodes"]) for partition in found["partitions"]]
+
+            producer = KafkaProducer(
+                bootstrap_servers=cluster.bootstrap, acks="all", enable_idempotence=True, delivery_timeout_ms=60_000
+            )
+            for victim in (1, 3):
+                for future in [producer.send(topic, b"%d" % n, partition=n % 3) for n in range(300)]:
+                    future.get(60)
+                cluster.java_of(victim).kill()
+                # What was led by it is led by another one, before it is back.
+                for future in [producer.send(topic, b"%d" % n, partition=n % 3) for n in range(300)]:
+                    future.get(60)
+                until(lambda: in_sync() == [3, 3, 3], 60)
+            producer.close()
+        assert len(records(cluster.bootstrap, topic)) == 1200
+    finally:
+        family += psutil.Process(cluster.pid).children(recursive=True)
+        began = time.monotonic()
+        cluster.stop()
+    assert time.monotonic() - began < STOPPED_AFTER_S
+    assert not psutil.wait_procs(family, timeout=NO_JAVA_AFTER_S)[1]
 
 
-@pytest.mark.parametrize("advertise", ["here", "a:1,b:2,c:3", "a:99999"])
-def test_an_address_to_advertise_is_one_host_and_port(tmp_path: Path, advertise: str) -> None:
+def test_data_of_another_number_of_nodes_is_not_taken(tmp_path: Path) -> None:
+    for there, nodes in (("log", 3), ("node-1", 1)):
+        (tmp_path / there / "kafka" / there).mkdir(parents=True)
+        with pytest.raises(Misconfigured, match="another number of nodes"):
+            run(tmp_path / there, 0, nodes, stop=threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("advertise", "nodes"), [("here", 1), ("a:1,b:2,c:3", 1), ("a:99999", 1), ("a:1", 3), ("a:1,b:2,c", 3)]
+)
+def test_addresses_to_advertise_are_a_host_and_port_for_each_node(tmp_path: Path, advertise: str, nodes: int) -> None:
     with pytest.raises(Misconfigured, match="--advertise"):
-        run(tmp_path, 0, 1, advertise, stop=threading.Event())
+        run(tmp_path, 0, nodes, advertise, stop=threading.Event())
 
 
 def test_the_neighbour_of_the_port_must_be_free_too(tmp_path: Path) -> None:
