@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from hub.core.errors import Reason, Rejected, Unavailable
+from hub.points import reached
 
 DRAFTS = "drafts"
 MOST_BYTES = 10 * 1024 * 1024
@@ -44,10 +45,12 @@ class Evidence:
                 self._prepare(path.parent)
             if not (path.exists() and path.stat().st_size == len(content)):
                 self._write(content, path)
+                reached("evidence.renamed")
             # Also where it was there: whoever has put it there may not have come to this.
             _on_the_disk(path.parent)
         except OSError as error:
             raise Unavailable(f"the evidence store: {error.strerror}") from None
+        reached("evidence.kept")
         return name
 
     def _prepare(self, folder: Path) -> None:
@@ -67,10 +70,11 @@ class Evidence:
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 file.write(content)
                 file.flush()
+                reached("evidence.written")
                 os.fsync(handle)
+                reached("evidence.flushed")
                 Path(draft).replace(path)
         except BaseException:
-            # Nothing of the picture is kept, and its sender is not told that it is.
             Path(draft).unlink(missing_ok=True)
             raise
 

@@ -1,0 +1,42 @@
+"""Points where a crash could break a promise: a hook for tests, which no deployment sets.
+
+`GRIDHUB_KILL_AT=evidence.renamed:2` ends a process with SIGKILL when it reaches this point for the second time (without a number: the first), after one
+line on stderr that says so. Nothing is flushed, closed or told by then, as nothing would be. Without the variable a point is a call that does nothing.
+"""
+
+import itertools
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+VARIABLE = "GRIDHUB_KILL_AT"
+POINTS: Mapping[str, str] = {
+    "evidence.written": "A picture is in a draft, which no fsync has confirmed.",
+    "evidence.flushed": "The draft is on the disk, and nothing has the picture's name.",
+    "evidence.renamed": "The draft has the picture's name, which no fsync has confirmed.",
+    "evidence.kept": "The picture and its name are on the disk, and whoever gave it does not know.",
+}
+"""Every point and what is so there. Each is one call of `reached`, and has a test (`tests/faults/test_points.py`)."""
+
+
+def _nowhere(_point: str) -> None:
+    """No point ends the process."""
+
+
+def _ends_at(told: str) -> Callable[[str], None]:
+    """What ends the process at a point, `told` as `<name>:<n>`. Raises KeyError or ValueError for one that is none."""
+    name, _, number = told.partition(":")
+    line = json.dumps({"event": "killed at a point", "point": name, "so": POINTS[name]}).encode() + b"\n"
+    last, times = int(number or 1), itertools.count(1)
+
+    def ends(point: str) -> None:
+        if point == name and next(times) == last:
+            os.write(2, line)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ends
+
+
+reached: Callable[[str], None] = _ends_at(os.environ[VARIABLE]) if VARIABLE in os.environ else _nowhere
+"""Says that a point of `POINTS` is reached; any thread may."""
