@@ -17,6 +17,7 @@ from typing import Protocol
 from hub.core.errors import Full, Reason, Rejected, SpoolFull, Unavailable
 from hub.core.events import Alert, DeadLetter, LifeSign, Reading
 from hub.core.registry import Device
+from hub.points import reached
 from hub.spool import Kept, Spool
 from hub.spool_file import Outgoing
 from hub.telemetry import FeedTelemetry
@@ -248,6 +249,7 @@ class Outbox:
 
     def _hand_over(self, pending: _Pending, record: Outgoing) -> None:
         pending.record = record
+        reached("outbox.accepted")
         if self._spool and self._spool.holds(pending.lane):
             self._keep(pending)
             return
@@ -289,6 +291,7 @@ class Outbox:
         if pending.fate is not None:
             return  # too late: the message has its fate, and if its sender sends it again, the second record is known as such
         if error is None:
+            reached("outbox.acknowledged")
             self._decide(pending, Fate.DEAD_LETTERED if pending.letter else Fate.PUBLISHED)
         elif pending.kept:
             pass  # the spool has it, and takes it from here
@@ -306,6 +309,7 @@ class Outbox:
             return
         for each in list(self._lanes[pending.lane]):
             self._keep(each)
+        reached("outbox.fallen_back")
 
     def _keep(self, pending: _Pending) -> None:
         assert self._spool
@@ -322,6 +326,7 @@ class Outbox:
         if pending.fate is not None:
             return
         if error is None:
+            reached("outbox.spooled")
             self._decide(pending, Fate.SPOOLED)
         else:
             self._refuse(pending, error)

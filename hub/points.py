@@ -12,6 +12,18 @@ from collections.abc import Callable, Mapping
 
 VARIABLE = "GRIDHUB_KILL_AT"
 POINTS: Mapping[str, str] = {
+    "outbox.accepted": "A message is accepted, and neither Kafka nor the spool has heard of it.",
+    "outbox.acknowledged": "Kafka has a message, and its sender is not told.",
+    "outbox.fallen_back": "Kafka has not taken a message in time, and the spool has it in memory only.",
+    "outbox.spooled": "A message is in the spool, and its sender is not told.",
+    "spool.opened": "The file is open and what it holds is counted; nothing of it is on the way.",
+    "spool.writing": "What comes and what goes is in a transaction of the file that is not committed.",
+    "spool.written": "That is committed, and nobody knows.",
+    "spool.handed_on": "An entry is on its way to Kafka.",
+    "spool.acknowledged": "Kafka has an entry, which is still in the file.",
+    "spool.rescuing": "What can be read of a damaged file is in a transaction of its successor that is not committed.",
+    "spool.rescued": "That is committed, and nobody knows that the successor is complete.",
+    "spool.moving": "A part of the damaged file is set aside, and its successor has not its place.",
     "evidence.written": "A picture is in a draft, which no fsync has confirmed.",
     "evidence.flushed": "The draft is on the disk, and nothing has the picture's name.",
     "evidence.renamed": "The draft has the picture's name, which no fsync has confirmed.",

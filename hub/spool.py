@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 from hub.core.errors import Full, Rejected, SpoolFull, Unavailable
 from hub.lang import Text
+from hub.points import reached
 from hub.spool_file import Entry, Outgoing, Store
 from hub.telemetry import FeedTelemetry
 
@@ -97,6 +98,7 @@ class Spool:
         if self._messages:
             telemetry.spooling(self._messages)
         self._tell()
+        reached("spool.opened")
 
     def serve(
         self,
@@ -330,6 +332,7 @@ class Spool:
         except Unavailable:
             self._pause()
             return False
+        reached("spool.handed_on")
         lane.flying += 1
         self._flying += 1
         self._flying_bytes += entry.record.cost
@@ -341,6 +344,7 @@ class Spool:
         self._flying_bytes -= entry.record.cost
         if error is None:
             lane.pause_s = 0.0
+            reached("spool.acknowledged")
             self._leave(lane, entry)
         elif not isinstance(error, Rejected):
             self._failed(lane)

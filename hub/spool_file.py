@@ -15,6 +15,7 @@ from typing import Any
 
 from hub.core.errors import Misconfigured, Unavailable
 from hub.lang import Text
+from hub.points import reached
 
 FORMAT = 1
 ENTRY_COST_BYTES = 256
@@ -115,6 +116,8 @@ class Store:
             connection.executemany(
                 "UPDATE entries SET aside = ? WHERE seq = ?", ((why, seq) for seq, why in aside.items())
             )
+            reached("spool.writing")
+        reached("spool.written")
 
     def read(self, lane: str, after: int, most: int) -> tuple[list[Entry], list[int]]:
         """The next entries of a lane, and the numbers of those among them that are not what was written. Raises Unavailable."""
@@ -182,10 +185,12 @@ class Store:
             connection.execute("BEGIN IMMEDIATE")
             _make(connection)
             connection.executemany(INSERT.replace("INSERT", "INSERT OR IGNORE", 1), map(_row, _readable(damaged)))
+            reached("spool.rescuing")
             connection.execute("COMMIT")
         finally:
             damaged.close()
             connection.close()
+        reached("spool.rescued")
         draft.replace(self._beside(f"{RESCUED}{time.time_ns() // 1_000_000}"))
 
     def _succeeded(self) -> Path | None:
@@ -197,6 +202,7 @@ class Store:
         for end in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 self._beside(end).replace(damaged.with_name(damaged.name + end))
+                reached("spool.moving")
         rescued.replace(self._path)
         return damaged
 

@@ -44,17 +44,18 @@ class Served:
         self._run_file = data / "run" / f"{name}.json"
         self.environment = {"GRIDHUB__DATA": str(data), "GRIDHUB__TELEMETRY__FORMAT": "json", **environment}
 
-    def start(self) -> None:
-        """Returns when it serves."""
-        self.begin()
+    def start(self, **more: str) -> None:
+        """Returns when it serves. `more`: as `begin`."""
+        self.begin(**more)
         until(lambda: self.ports() is not None, READY_WITHIN_S)
 
-    def begin(self) -> None:
-        """Starts it, and does not wait."""
+    def begin(self, **more: str) -> None:
+        """Starts it, and does not wait. `more`: what this life finds in its environment besides."""
         self.begun = now_ms()
         self.lives += 1
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, cwd=ROOT, env=os.environ | self.environment, stderr=log)
+            environment = os.environ | self.environment | more
+            self.process = subprocess.Popen(self._command, cwd=ROOT, env=environment, stderr=log)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -1,0 +1,266 @@
+"""A process is killed at every point of `hub/points.py`, by itself; it is started again, more is sent, and what is promised is found to be so.
+
+The checkers of the large fault runs judge, on all that lies there since the processes of a class began: later lives have to do with what every
+earlier death has left. A point without a case fails, and so does one that is not reached.
+"""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
+
+from hub.points import POINTS, VARIABLE
+from tests.brokers import Broker, emptied, until
+from tests.faults import checker
+from tests.faults.checker import Contract, Log, Run, Topics, register
+from tests.faults.duties import Duties
+from tests.faults.processes import (
+    GROUP,
+    READY_WITHIN_S,
+    ROOT,
+    Connector,
+    Follower,
+    Router,
+    Routers,
+    Served,
+    now_ms,
+    simulated,
+    unread,
+)
+from tests.faults.ticket_checker import INPUTS, WRITTEN, Judgement, RouterRun, Rule
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(90)]
+
+LATER: Mapping[str, tuple[int, ...]] = {
+    "outbox.accepted": (20,),
+    "outbox.acknowledged": (20,),
+    "spool.writing": (2,),
+    "spool.written": (2,),
+    "spool.handed_on": (5,),
+    "spool.acknowledged": (5,),
+}
+"""Where another time is another matter than the first."""
+DURING_AN_OUTAGE = {"outbox.fallen_back", "outbox.spooled", "spool.writing", "spool.written"}
+AFTER_AN_OUTAGE = {"spool.handed_on", "spool.acknowledged"}
+AT_OPENING = {"spool.opened"}
+OF_A_DAMAGED_FILE = {"spool.rescuing", "spool.rescued", "spool.moving"}
+STATIONS, MESSAGES = 8, 40
+WATCHING: dict[str, Any] = {"period": 5, "wait": 15, "realtime": 5, "clear_after": 2}
+RULES: list[dict[str, Any]] = [
+    {"kind": "air.pm10.over_limit", "class": "08004", "factor": "a34002", "limit": 150, **WATCHING},
+    {"kind": "air.pm25.over_limit", "class": "08004", "factor": "a34004", "limit": 75, **WATCHING},
+    {"kind": "air.device_alarm", "class": "08004"},
+]
+SESSION_TIMEOUT_MS = 6_000
+UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 5_000
+DEAD_WITHIN_S, SENT_WITHIN_S, READ_WITHIN_S = 20.0, 30.0, 30.0
+
+
+def cases(*families: str) -> pytest.MarkDecorator:
+    """Every point of these families, at its first time and at those that make a difference."""
+    chosen = [
+        (point, time) for point in POINTS if point.partition(".")[0] in families for time in (1, *LATER.get(point, ()))
+    ]
+    return pytest.mark.parametrize(("point", "number"), chosen, ids=[f"{point}:{number}" for point, number in chosen])
+
+
+def dies_at(served: Served, point: str) -> None:
+    """Waits until it is dead by its own SIGKILL, at this point."""
+    until(lambda: served.process.poll() is not None, DEAD_WITHIN_S)
+    assert served.process.returncode == -signal.SIGKILL, served.log.read_text(encoding="utf-8")[-2000:]
+    said = [line["point"] for line in served.told() if line["event"] == "killed at a point"]
+    assert said[-1:] == [point]
+
+
+@contextmanager
+def frozen(broker: Broker) -> Iterator[None]:
+    """The broker takes nothing meanwhile, and answers nothing."""
+    pid = broker.java_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def leave_for(bootstrap: str) -> None:
+    """Puts the dead out of the group, as the broker would do when their sessions are over."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        group = admin.describe_groups([GROUP])[GROUP]
+        if members := [MemberToRemove(member_id=one["member_id"]) for one in group["members"]]:
+            admin.remove_group_members(GROUP, members)
+    finally:
+        admin.close()
+
+
+@dataclass
+class Town:
+    """Stations, their connector and a router, and all that has become of them. `sound`: nothing wrong was found yet."""
+
+    data: Path
+    broker: Broker
+    connector: Connector
+    router: Router
+    follower: Follower
+    sound: bool = True
+    logs: list[Path] = field(default_factory=list)
+    outages: list[tuple[int, int]] = field(default_factory=list)
+
+    @classmethod
+    def set(cls, data: Path, broker: Broker, running: ExitStack) -> "Town":
+        """Starts all but the stations; `running` ends them."""
+        emptied(broker.bootstrap)
+        connector = Connector(data, broker.bootstrap)
+        router = Router(0, data, broker.bootstrap, SESSION_TIMEOUT_MS, json.dumps(RULES))
+        for served in (connector, router):
+            served.begin()
+            running.callback(lambda served=served: served.kill())  # type: ignore[misc]
+        follower = Follower(broker.bootstrap, WRITTEN)
+        running.callback(follower.close)
+        until(lambda: connector.is_ready() and router.is_ready(), READY_WITHIN_S)
+        return cls(data, broker, connector, router, follower)
+
+    @contextmanager
+    def stations(self, messages: int = MESSAGES) -> Iterator[None]:
+        """Stations that send so many messages; at its end all are answered."""
+        log = self.data / f"stations-{len(self.logs)}.jsonl"
+        self.logs.append(log)
+        manners = {"devices": STATIONS, "interval": 0, "repeat": 0.2, "troubles": 0.05, "timeout": 2, "period": 5}
+        with simulated(self.connector.address, log, seed=len(self.logs), messages=messages, **manners) as process:
+            until(log.exists, READY_WITHIN_S)
+            yield
+            assert process.wait(SENT_WITHIN_S) == 0
+
+    def spooled(self) -> bool:
+        """Whether its connector has anything in the spool."""
+        found = re.search(r'^gridhub_spool_messages{feed="air"} (\S+)$', self.connector.get("/metrics"), re.MULTILINE)
+        return found is not None and float(found[1]) > 0
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """Something is, meanwhile."""
+        begun = now_ms()
+        yield
+        self.outages.append((begun - UNDER_WAY_MS, now_ms() + CATCHING_UP_MS))
+
+    def judged(self) -> Judgement:
+        """All that is wrong by now fails the test."""
+        balance = self.connector.balance()
+        routers = Routers([self.router])
+        routers.wait_for(lambda: routers.are_ready() and unread(self.broker.bootstrap, INPUTS) == 0, READ_WITHIN_S)
+        now = now_ms()
+        with self.router.frozen():  # else time goes on, and with it what is written, between one look and the next
+            written = Topics.read(self.broker.bootstrap, within_s=READ_WITHIN_S, topics=WRITTEN)
+            again = self.follower.seen(written, READ_WITHIN_S)
+        run = Run(
+            log=Log.read(*self.logs),
+            topics=Topics.read(self.broker.bootstrap, within_s=READ_WITHIN_S),
+            register=register((ROOT / "deploy/town/devices.csv").read_text(encoding="utf-8")),
+            contract=Contract(ROOT / "schemas"),
+            minute_period_s=600,
+            balance=balance,
+            outages=tuple(self.outages),
+        )
+        judgement = Judgement(
+            RouterRun(
+                run=run,
+                written=written,
+                again=again,
+                rules=tuple(map(Rule.of, RULES)),
+                until=now,
+                slots=1,
+                duties=Duties.read(ROOT / "deploy/town"),
+            )
+        )
+        found = checker.findings(run) + judgement.found
+        for finding in found[:30]:
+            print(*finding)
+        assert Counter(finding.wrong for finding in found) == {}
+        assert not [
+            line for served in (self.connector, self.router) for line in served.told() if line["event"] == "defect"
+        ]
+        return judgement
+
+
+@pytest.fixture(scope="class")
+def towns(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Town]]:
+    """The town of the class; another one where it is not sound."""
+    there: list[Town] = []
+    with ExitStack() as running:
+
+        def town() -> Town:
+            if not there or not there[-1].sound:
+                running.close()
+                there.append(Town.set(tmp_path_factory.mktemp("town"), broker, running))
+            return there[-1]
+
+        yield town
+
+
+@pytest.fixture
+def town(towns: Callable[[], Town]) -> Town:
+    """Where the case takes place. It is sound again only once it was judged."""
+    one = towns()
+    one.sound = False
+    return one
+
+
+def damaged(path: Path) -> None:
+    """Its index is where the table is: nobody can count what it holds, and all of it can be read. What was changed last is in the log beside it."""
+    ends = ("", "-wal")
+    spool = sqlite3.connect(path, isolation_level=None)
+    try:
+        spool.execute("PRAGMA writable_schema = ON")
+        spool.execute(
+            "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'entries') WHERE name = 'lanes'"
+        )
+        # Whoever closes it would bring the log into the file.
+        kept = {end: path.with_name(path.name + end).read_bytes() for end in ends}
+    finally:
+        spool.close()
+    for end, content in kept.items():
+        path.with_name(path.name + end).write_bytes(content)
+
+
+class TestTown:
+    """Stations, their connector, the router."""
+
+    @cases("outbox", "spool")
+    def test_the_connector_is_killed(self, town: Town, point: str, number: int) -> None:
+        connector, at = town.connector, {VARIABLE: f"{point}:{number}"}
+        opening = point in AT_OPENING or point in OF_A_DAMAGED_FILE
+        spooled = opening or point in DURING_AN_OUTAGE or point in AFTER_AN_OUTAGE
+        with town.broken(), ExitStack() as outage:
+            assert connector.stop() == 0
+            connector.start(**({} if opening else at))
+            if spooled:
+                outage.enter_context(frozen(town.broker))
+            with town.stations():
+                if opening or point in AFTER_AN_OUTAGE:
+                    until(town.spooled, DEAD_WITHIN_S)
+                    if opening:
+                        connector.kill()
+                    outage.close()
+                if point in OF_A_DAMAGED_FILE:
+                    damaged(town.data / "spool/air.db")
+                if opening:
+                    connector.begin(**at)
+                dies_at(connector, point)
+                outage.close()
+                connector.start()
+        with town.stations():
+            pass
+        town.judged()
+        town.sound = True
