@@ -24,6 +24,7 @@ from hub.core.registry import Area, Device, Grid, Person, Registry, Role, SentUn
 from hub.core.rules import Rule, Rules
 from hub.kafka_log import Publisher, Tail
 from hub.lang import Text
+from hub.points import reached
 from hub.registry_files import key_of
 from hub.settings import Settings
 from hub.wire import Wire
@@ -355,10 +356,13 @@ def write(settings: Settings, registry: Registry, number: int, note: str = "") -
     body = {"count": len(some), "sha256": digest(some), "imported_at": time.time_ns() // 1_000_000, "note": note}
     try:
         number = _claimed(settings, publisher, wire, number)
+        reached("import.claimed")
         _publish(
             publisher, wire, [RegistryEntry(version=number, kind=kind, id=name, body=text) for kind, name, text in some]
         )
+        reached("import.pieces")
         _publish(publisher, wire, [RegistryEntry(version=number, kind=VERSION, id="", body=_text(body))])
+        reached("import.version")
     finally:
         publisher.close(0.0)
     return replace(registry, version=number, sha256=digest(some))
@@ -403,6 +407,8 @@ def _publish(publisher: Publisher, wire: Wire, entries: Sequence[RegistryEntry])
                         raise Unavailable("Kafka acknowledges nothing") from None
             except Rejected as rejected:
                 raise Misconfigured(f"{entry.kind} {entry.id}: {rejected}") from None
+        if entry.kind not in (CLAIM, VERSION):
+            reached("import.piece")
     with changed:
         changed.wait_for(lambda: left == 0 or failed, until - time.monotonic())
     if failed or left:

@@ -19,6 +19,7 @@ from hub.core.in_force import InForce
 from hub.core.rules import Rule
 from hub.lang import Text, progress
 from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Poison, Step, Surroundings, Waiting, merged
+from hub.points import reached
 from hub.registry import Versions
 from hub.rulebook import own_rules
 from hub.running import announced, on_stop
@@ -211,6 +212,7 @@ class Router:
             if number in self._partitions:  # else it is being rebuilt, and read again then
                 self._waiting[number].add(records)
         if ready := self._ready(member):
+            reached("router.polled")
             self._work(polled, ready)
         self._hold_back(member)
         if self._rebuild:
@@ -302,6 +304,7 @@ class Router:
         self._telemetry.rebuilt(rebuild.numbers, rebuild.entries, rebuild.seconds)
         rebuild.close()
         self._rebuild = None
+        reached("rebuild.done")
 
     # ---- work
 
@@ -379,12 +382,14 @@ class Router:
             offsets = {
                 (topic, number): offset for number in records for topic, offset in self._partitions[number].next.items()
             }
+        reached("router.decided")
         self._transactions.commit(outgoing, offsets, polled.group)
         self._aborts = 0
         self._kafka("")
         self._telemetry.committed()
         for partition, step in steps:
             partition.adopt(step)
+            reached("router.adopted")
             self._tell(step)
 
     def _tell(self, step: Step) -> None:
@@ -414,6 +419,7 @@ class Router:
         for number in self._partitions:
             if not self._adopted(number):
                 self._transact(polled, {number: []})
+                reached("router.version.adopted")
                 self._telemetry.adopted(number, {one.name: one.version for one in versions})
                 return
 
@@ -430,6 +436,7 @@ class Router:
         self._registry_away = False
         if newest is not None and newest.version != self._around.force.version:
             self._around = replace(self._around, force=InForce(newest, self._rules))
+            reached("router.version.seen")
 
     def _adopted(self, number: int) -> bool:
         """Whether a partition's towns are under what is in force."""
@@ -532,6 +539,7 @@ class _Rebuild:
                 return False  # a transaction of the last owner is not decided yet
             self._offsets[number] = offsets
         if self._whole is None:
+            reached("rebuild.offsets")
             self._whole = Whole(settings, [ROUTER_STATE], client_id, self.numbers)
         until = time.monotonic() + REBUILD_PART_S
         while not self._whole.complete():
@@ -541,6 +549,7 @@ class _Rebuild:
                     last.pop(arrived.key, None)
                 else:
                     last[arrived.key] = arrived.value
+                reached("rebuild.reading")
             if time.monotonic() >= until:
                 return False
         return True

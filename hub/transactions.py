@@ -43,6 +43,7 @@ from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
 from hub.kafka_log import Clients, discard, home
 from hub.lang import Text
 from hub.partition import HANDED_OVER, Arrived, Outgoing
+from hub.points import reached
 from hub.settings import Settings
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
@@ -179,13 +180,16 @@ class Transactions:
         futures: list[Any] = []
         try:
             producer.begin_transaction()
+            reached("router.begun")
             for one in outgoing:
                 headers = list(one.headers)
                 futures.append(
                     producer.send(one.topic, one.value, one.key, headers, partition=one.partition, timestamp_ms=one.at)
                 )
+                reached("router.sent")
             producer.flush(FLUSH_WITHIN_S)
             _delivered(futures)
+            reached("router.flushed")
             with self._watchdog.within(self._limit_s, UNAVAILABLE, "sending offsets"):
                 producer.send_offsets_to_transaction(
                     {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in offsets.items()}, group
@@ -193,6 +197,7 @@ class Transactions:
         except (KafkaError, ValueError) as error:
             # Not aborted here, where it would wait without limit for a broker that is away: the next `init_transactions` does it.
             raise _why([error, *(future.exception for future in futures if future.is_done)]) from error
+        reached("router.offsets")
         try:
             with self._watchdog.within(self._limit_s, UNKNOWN_OUTCOME, "the commit"):
                 producer.commit_transaction()
@@ -200,6 +205,7 @@ class Transactions:
             raise UnknownOutcome(
                 str(Text(f"did the last commit happen? ({error})", f"无法确定最后一次提交是否完成（{error}）"))
             ) from error
+        reached("router.committed")
 
     def close(self) -> None:
         """Gives the producer up. No transaction is open then: `commit` leaves none."""

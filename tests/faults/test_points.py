@@ -7,12 +7,16 @@ earlier death has left. A point without a case fails, and so does one that is no
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
-from collections import Counter
+import subprocess
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +26,9 @@ from kafka.admin import MemberToRemove
 
 from hub.points import POINTS, VARIABLE
 from tests.brokers import Broker, emptied, until
-from tests.faults import checker
-from tests.faults.checker import Contract, Log, Run, Topics, register
+from tests.brokers import register as import_registry
+from tests.faults import checker, push_checker
+from tests.faults.checker import Contract, Log, Run, Topics, Wrong, register
 from tests.faults.duties import Duties
 from tests.faults.processes import (
     GROUP,
@@ -43,6 +48,12 @@ from tests.faults.ticket_checker import INPUTS, WRITTEN, Judgement, RouterRun, R
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(90)]
 
 LATER: Mapping[str, tuple[int, ...]] = {
+    "router.sent": (9,),
+    "router.committed": (3,),
+    "router.adopted": (3,),
+    "router.version.adopted": (2,),
+    "rebuild.reading": (20,),
+    "import.piece": (40,),
     "outbox.accepted": (20,),
     "outbox.acknowledged": (20,),
     "spool.writing": (2,),
@@ -51,6 +62,7 @@ LATER: Mapping[str, tuple[int, ...]] = {
     "spool.acknowledged": (5,),
 }
 """Where another time is another matter than the first."""
+OF_A_VERSION = {"router.version.seen", "router.version.adopted"}
 DURING_AN_OUTAGE = {"outbox.fallen_back", "outbox.spooled", "spool.writing", "spool.written"}
 AFTER_AN_OUTAGE = {"spool.handed_on", "spool.acknowledged"}
 AT_OPENING = {"spool.opened"}
@@ -94,8 +106,8 @@ def frozen(broker: Broker) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def leave_for(bootstrap: str) -> None:
-    """Puts the dead out of the group, as the broker would do when their sessions are over."""
+def put_out_of_the_group(bootstrap: str) -> None:
+    """Puts the dead out, as the broker would do when its session is over."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         group = admin.describe_groups([GROUP])[GROUP]
@@ -117,6 +129,7 @@ class Town:
     sound: bool = True
     logs: list[Path] = field(default_factory=list)
     outages: list[tuple[int, int]] = field(default_factory=list)
+    registries: int = 1
 
     @classmethod
     def set(cls, data: Path, broker: Broker, running: ExitStack) -> "Town":
@@ -130,7 +143,11 @@ class Town:
         follower = Follower(broker.bootstrap, WRITTEN)
         running.callback(follower.close)
         until(lambda: connector.is_ready() and router.is_ready(), READY_WITHIN_S)
-        return cls(data, broker, connector, router, follower)
+        town = cls(data, broker, connector, router, follower)
+        with town.stations():
+            pass  # so that there is something to remember
+        town.judged()
+        return town
 
     @contextmanager
     def stations(self, messages: int = MESSAGES) -> Iterator[None]:
@@ -181,6 +198,7 @@ class Town:
                 rules=tuple(map(Rule.of, RULES)),
                 until=now,
                 slots=1,
+                registries=self.registries,
                 duties=Duties.read(ROOT / "deploy/town"),
             )
         )
@@ -264,3 +282,175 @@ class TestTown:
             pass
         town.judged()
         town.sound = True
+
+    @cases("router", "rebuild")
+    def test_the_router_is_killed(self, town: Town, point: str, number: int) -> None:
+        router = town.router
+        assert router.stop() == 0
+        router.begin(**{VARIABLE: f"{point}:{number}"})
+        if not point.startswith("rebuild"):
+            until(router.is_ready, READY_WITHIN_S)
+        if point in OF_A_VERSION:
+            import_registry(town.broker.bootstrap)
+            town.registries += 1
+        with town.stations():
+            dies_at(router, point)
+            put_out_of_the_group(town.broker.bootstrap)
+            router.start()
+        with town.stations():
+            pass
+        town.judged()
+        town.sound = True
+
+
+@dataclass
+class Cameras:
+    """Cameras' connector, what was pushed to it, and what it keeps of their pictures, in a folder for each case."""
+
+    data: Path
+    broker: Broker
+    connector: Connector
+    logs: list[Path] = field(default_factory=list)
+
+    @contextmanager
+    def pushing(self, messages: int = MESSAGES) -> Iterator[None]:
+        """Cameras that push so many messages; at its end all are answered."""
+        log = self.data / f"cameras-{len(self.logs)}.jsonl"
+        self.logs.append(log)
+        options = {"seed": len(self.logs), "messages": messages, "interval": 0}
+        with simulated(self.connector.address, log, "camera", **options) as process:
+            until(log.exists, READY_WITHIN_S)
+            yield
+            assert process.wait(SENT_WITHIN_S) == 0
+
+    def judged(self, since: int, store: Path) -> None:
+        """All that is wrong fails the test; nobody decides here. What alerts name since then is in the store, and is what it was."""
+        balance = self.connector.balance()
+        topics = Topics.read(self.broker.bootstrap, within_s=READ_WITHIN_S, topics=push_checker.RECORD_OF_TOPIC)
+        told = tuple(push for log in self.logs for push in push_checker.pushes(log))
+        feed = push_checker.Feed("camera", told, {}, balance)
+        judgement = push_checker.Judgement(push_checker.PushRun((feed,), topics, Contract(ROOT / "schemas")))
+        found = [finding for finding in judgement.found if finding.wrong is not Wrong.UNDECIDED]
+        for finding in found[:30]:
+            print(*finding)
+        assert Counter(finding.wrong for finding in found) == {}
+        alerts = [each.fields for each in judgement.records[feed.topic] if each.fields["accepted_at"] >= since]
+        named = {one["sha256"] for alert in alerts for one in alert["evidence"]}
+        files = [path for path in store.rglob("*") if path.is_file()]
+        assert named
+        assert {path.parent.name + path.name for path in files} == named, "what is named, and no drafts"
+        assert all(sha256(path.read_bytes()).hexdigest() == path.parent.name + path.name for path in files)
+
+
+@pytest.fixture(scope="class")
+def cameras(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cameras]:
+    emptied(broker.bootstrap)
+    data = tmp_path_factory.mktemp("cameras")
+    one = Cameras(data, broker, Connector(data, broker.bootstrap, "camera"))
+    yield one
+    one.connector.kill()
+
+
+class TestCameras:
+    """Cameras and their connector, which keeps each picture before it hands its alert on."""
+
+    @cases("evidence")
+    def test_the_connector_is_killed(self, cameras: Cameras, tmp_path: Path, point: str, number: int) -> None:
+        connector, begun = cameras.connector, now_ms()
+        folder = {"GRIDHUB__EVIDENCE__DIR": str(tmp_path / "evidence")}
+        connector.start(**folder, **{VARIABLE: f"{point}:{number}"})
+        with cameras.pushing():
+            dies_at(connector, point)
+            connector.start(**folder)
+        with cameras.pushing():
+            pass
+        cameras.judged(begun, tmp_path / "evidence")
+        assert connector.stop() == 0
+
+
+@dataclass
+class Version:
+    """What lies on the topic of a registry's version: who has claimed its number, its pieces, and what was told of them at its end."""
+
+    claims: list[str] = field(default_factory=list)
+    pieces: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is there as a whole, once."""
+        assert all(len(bodies) == 1 for bodies in self.pieces.values()), "a piece of a number is one thing"
+        digest = sha256()
+        for (kind, name), (body,) in sorted(self.pieces.items()):
+            digest.update(f"{kind}\n{name}\n{body}\n".encode())
+        whole = {"count": len(self.pieces), "sha256": digest.hexdigest()}
+        assert all(one | whole == one for one in self.told), "nothing is told of what is not there"
+        return len(self.claims) == len(self.told) == 1
+
+    @property
+    def vendors_may(self) -> set[int]:
+        """How often they push in a second: what the cases change."""
+        return {json.loads(bodies[0])["per_s"] for (kind, _), bodies in self.pieces.items() if kind == "vendor"}
+
+
+def versions(bootstrap: str) -> dict[int, Version]:
+    """All that lies on the topic, by number."""
+    contract, found = Contract(ROOT / "schemas"), defaultdict[int, Version](Version)
+    for stored in Topics.read(bootstrap, within_s=READ_WITHIN_S, topics=["registry"]).records:
+        _, fields = contract.decode(stored.value or b"")
+        version = found[fields["version"]]
+        match fields["kind"]:
+            case "claim":
+                version.claims.append(fields["id"])
+            case "version":
+                version.told.append(json.loads(fields["body"]))
+            case kind:
+                version.pieces[kind, fields["id"]].append(fields["body"])
+    return found
+
+
+@pytest.fixture(scope="class")
+def topic(broker: Broker) -> Broker:
+    emptied(broker.bootstrap)
+    return broker
+
+
+class TestImport:
+    """The command that makes a registry the version in force."""
+
+    @cases("import")
+    def test_the_import_is_killed(self, topic: Broker, tmp_path: Path, point: str, number: int) -> None:
+        before = versions(topic.bootstrap)
+        newest = max(one for one, version in before.items() if version.counts)
+        may = max(before[newest].vendors_may) + 1
+        folder = tmp_path / "registry"
+        shutil.copytree(ROOT / "deploy/town", folder)
+        vendors = (folder / "vendors.toml").read_text(encoding="utf-8")
+        vendors = re.sub(r"per_s = \d+\n", "", vendors).replace("[[vendors]]\n", f"[[vendors]]\nper_s = {may}\n")
+        (folder / "vendors.toml").write_text(vendors, encoding="utf-8")
+
+        def imported(**more: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "hub", "registry", "import", str(folder)],
+                cwd=ROOT,
+                env=os.environ | {"GRIDHUB__KAFKA__BOOTSTRAP": topic.bootstrap} | more,
+                capture_output=True,
+                text=True,
+                timeout=READY_WITHIN_S,
+                check=False,
+            )
+
+        killed = imported(**{VARIABLE: f"{point}:{number}"})
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert json.loads(killed.stderr.splitlines()[-1])["point"] == point
+        broken_off = versions(topic.bootstrap)
+        counted = {one for one, version in broken_off.items() if version.counts}
+        assert max(counted) == (max(broken_off) if point == "import.version" else newest)
+        again = imported()
+        assert again.returncode == 0, again.stderr
+        after = versions(topic.bootstrap)
+        assert max(after) == max(broken_off) + (point != "import.version")
+        assert after[max(after)].counts
+        assert after[max(after)].vendors_may == {may}
+        assert str(max(after)) in again.stdout
+        assert {one for one, version in after.items() if version.counts} == counted | {max(after)}

@@ -85,7 +85,7 @@ class RouterRun:
 
     `run`: what the connector was sent and what it wrote. `written` and `again`: all of `WRITTEN`, as two readers saw it that know
     nothing of each other. `until`: when the routers had nothing left to read, and the reading began (ms UTC). `duties`: whose a place is; without
-    any, everything is the centre's.
+    any, everything is the centre's. `registries`: how many versions of it came, 1, 2, 3 ..., all alike.
     """
 
     run: Run
@@ -95,6 +95,7 @@ class RouterRun:
     until: int
     slots: int = 3
     duties: Duties = field(default_factory=Duties)
+    registries: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,11 @@ class Due:
     @property
     def key(self) -> tuple[object, ...]:
         return _key(self.origin, self.topic, self.partition, self.offset, self.alert)
+
+
+def _registry(journal: Written) -> int:
+    """The version of the registry that a journal record names; 0 where it names none."""
+    return next((int(one["version"]) for one in journal.fields["versions"] if one["name"] == "registry"), 0)
 
 
 def _key(origin: str, topic: str, partition: int, offset: int, alert: str) -> tuple[object, ...]:
@@ -559,13 +565,36 @@ class Judgement:
                 self._wrong(Wrong.DOUBLE, each.place, f"byte for byte as {first.place}")
 
     def _versions(self) -> None:
-        """One program and one set of rules in the whole run."""
+        """One program and one set of rules in the whole run; and one registry, where not several came."""
+        several = self._run.registries > 1
+
+        def told(each: Written, name: str) -> str:
+            value = each.fields[name]
+            return repr(
+                [one for one in value if one["name"] != "registry"] if name == "versions" and several else value
+            )
+
         for name, topics in {"versions": (DECISIONS, JOURNAL), "program": (JOURNAL,)}.items():
             records = [each for topic in topics for each in self._written[topic]]
-            usual = Counter(repr(each.fields[name]) for each in records).most_common(1)
+            usual = Counter(told(each, name) for each in records).most_common(1)
             for each in records:
-                if repr(each.fields[name]) != usual[0][0]:
+                if told(each, name) != usual[0][0]:
                     self._wrong(Wrong.FIELD, each.place, f"{name} is {each.fields[name]}, elsewhere {usual[0][0]}")
+        for journal in filter(None, self._by_partition(JOURNAL)):
+            self._adopted(journal)
+
+    def _adopted(self, journal: Sequence[Written]) -> None:
+        """A record of a partition's journal applies something: other records, time, or a newer registry, of which the last one comes to all."""
+        newest = _registry(journal[0])
+        for each in journal:
+            registry = _registry(each)
+            if registry < newest:
+                self._wrong(Wrong.BACKWARDS, each.place, f"registry {registry} after {newest}")
+            if not (each.fields["ranges"] or each.fields["ticks"] or registry > newest):
+                self._wrong(Wrong.UNEXPECTED, each.place, "nothing was applied")
+            newest = registry
+        if self._run.registries > 1 and newest != self._run.registries:
+            self._wrong(Wrong.OVERDUE, journal[-1].place, f"registry {newest}, and {self._run.registries} is there")
 
     # ---- the journal
 
@@ -598,8 +627,6 @@ class Judgement:
     def _apply(self, partition: Partition, journal: Written, last: dict[str, int], covered: dict[Place, str]) -> None:
         fields, number = journal.fields, journal.stored.partition
         events: list[Came] = []
-        if not fields["ranges"] and not fields["ticks"]:
-            self._wrong(Wrong.UNEXPECTED, journal.place, "nothing was applied")
         for topic, first, end in ((each["topic"], each["first"], each["last"]) for each in fields["ranges"]):
             ends = [(topic, number, offset) for offset in (first, end)]
             if first > end or first <= last[topic] or not all(each in self._inputs for each in ends):
