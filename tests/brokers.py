@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,18 +36,22 @@ Seen = TypeVar("Seen")
 
 
 class Broker:
-    """`gridhub kafka` on `data`. Its ports are chosen at the first start and stay, so `bootstrap` holds for good."""
+    """`gridhub kafka` on `data`. Its ports are chosen at the first start and stay, so `bootstrap` holds for good.
 
-    def __init__(self, data: Path, nodes: int = 1) -> None:
+    `advertised`: where clients are told each node is, if not where it listens; then `port` is the first it listens on.
+    """
+
+    def __init__(self, data: Path, nodes: int = 1, port: int = 0, advertised: Sequence[str] = ()) -> None:
         self.data = data
         self.nodes = nodes
-        self._port = 0
+        self._port = port
+        self._advertised = advertised
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
-        """Where it serves."""
-        return ",".join(f"127.0.0.1:{self._port + index}" for index in range(self.nodes))
+        """Where clients find it."""
+        return ",".join(self._advertised or [f"127.0.0.1:{self._port + index}" for index in range(self.nodes)])
 
     @property
     def pid(self) -> int:
@@ -70,6 +74,8 @@ class Broker:
         """Starts it, or starts it again on the same data and port; returns when a client can produce."""
         command = [sys.executable, "-m", "hub", "kafka", "--data", str(self.data), "--port", str(self._port)]
         command += ["--nodes", str(self.nodes)]
+        if self._advertised:
+            command += ["--advertise", self.bootstrap]
         self._process = subprocess.Popen(command)
         self._port = serving_port(self.data, self._process)
 

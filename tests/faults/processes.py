@@ -159,10 +159,15 @@ class Router(Served):
 
 @dataclass
 class Routers:
-    """All slots. One that ends because only Kafka knows what became of its transaction is started again, as its keeper would do."""
+    """All slots. One that ends because only Kafka knows what became of its transaction is started again, as its keeper would do.
+
+    `may_end`: with which codes one may end by itself. `down`: those that are to stay away for the time being.
+    """
 
     routers: Sequence[Router]
     ended: list[int] = field(default_factory=list)
+    may_end: frozenset[int] = frozenset({UNKNOWN_COMMIT})
+    down: set[Router] = field(default_factory=set)
 
     def start(self) -> None:
         """Returns when all are ready."""
@@ -190,9 +195,9 @@ class Routers:
         """Starts those again that have ended by themselves."""
         for router in self.routers:
             code = router.process.poll()
-            if code is not None:
+            if code is not None and router not in self.down:
                 self.ended.append(code)
-                assert code == UNKNOWN_COMMIT, f"{router.name}: {code}\n" + router.log.read_text("utf-8")[-2000:]
+                assert code in self.may_end, f"{router.name}: {code}\n" + router.log.read_text("utf-8")[-2000:]
                 router.begin()
 
     def wait_for(self, look: Callable[[], bool], within_s: float) -> None:

@@ -4,16 +4,14 @@ Senders that hear nothing, or 503, send again; what they sent and heard stands i
 Nobody is killed before a message is under way; the connectors' last lives see the broker die once more.
 """
 
-import csv
 import gc
 import logging
 import random
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from tempfile import TemporaryDirectory
@@ -36,6 +34,7 @@ from tests.faults.processes import (
     unread,
 )
 from tests.faults.push_checker import RECORD_OF_TOPIC, Feed, Judgement, PushRun, pushes
+from tests.faults.pushing import Heard, log_of, registry, senders_of
 from tests.faults.ticket_checker import DECISIONS, EVENTS, HANDED_OVER
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -71,30 +70,6 @@ class Kill:
     pending: int = 0
 
 
-@dataclass
-class Heard:
-    """What the senders of a feed say while they send."""
-
-    tail: Tail
-    waiting: set[tuple[str, int]] = field(default_factory=set)
-    answered: int = 0
-    again: int = 0
-    without_kafka: int = 0
-
-    def look(self) -> "Heard":
-        """By now."""
-        for line in self.tail.more():
-            name = line["device"], line["n"]
-            if line["what"] == "sent":
-                self.waiting.add(name)
-                self.again += line["attempt"] > 1
-            else:
-                self.waiting.discard(name)
-                self.answered += line["status"] in (200, 400)
-                self.without_kafka += line["status"] == 503 or line["fate"] == "spooled"
-        return self
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
     """All who take part, running."""
@@ -111,7 +86,7 @@ class Stage:
         broker = Broker(data / "kafka")
         running.callback(broker.stop)
         broker.start()
-        prepare(broker, registry(data))
+        prepare(broker, registry(data, PER_S))
         routers = Routers([Router(0, data, broker.bootstrap, SESSION_TIMEOUT_MS)])
         running.callback(routers.kill)
         routers.start()
@@ -145,27 +120,6 @@ class Stage:
     def are_ready(self) -> bool:
         """What all of the hub say of themselves."""
         return all(connector.is_ready() for connector in self.connectors.values()) and self.routers.are_ready()
-
-
-def log_of(data: Path, feed: str) -> Path:
-    """Where the senders of a feed say what they sent and heard."""
-    return data / f"{feed}-sent.jsonl"
-
-
-def registry(data: Path) -> Path:
-    """The shipped one, but for how fast its vendors may push."""
-    folder = data / "registry"
-    shutil.copytree(ROOT / "deploy/town", folder)
-    vendors = folder / "vendors.toml"
-    text = vendors.read_text(encoding="utf-8").replace("per_s = 50\n", "")
-    vendors.write_text(text.replace("[[vendors]]\n", f"[[vendors]]\nper_s = {PER_S}\n"), encoding="utf-8")
-    return folder
-
-
-def senders_of(feed: str) -> dict[str, str]:
-    """Who pushes for which device: a camera goes by its own name, a drone by its number."""
-    with (ROOT / "deploy/town/devices.csv").open(encoding="utf-8", newline="") as file:
-        return {row["device"]: row["mn"] for row in csv.DictReader(file) if row["feed"] == feed == "patrol"}
 
 
 def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(caplog: pytest.LogCaptureFixture) -> None:
