@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 READY_WITHIN_S, JOINED_WITHIN_S = 30.0, 45.0
 GROUP = "gridhub-router"
 UNKNOWN_COMMIT = 75
+ASKED_WITHIN_MS = 3_000
 
 
 class Served:
@@ -230,7 +231,11 @@ class Transactions:
     def is_in_one(self, router: Router) -> bool:
         """Whether this life of the router is inside one, as far as the broker can be asked: an earlier life may have left one open."""
         try:
-            self._admin = self._admin or KafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=3000)
+            self._admin = self._admin or KafkaAdminClient(
+                bootstrap_servers=self._bootstrap,
+                request_timeout_ms=ASKED_WITHIN_MS,
+                bootstrap_timeout_ms=ASKED_WITHIN_MS,
+            )
             found = self._admin.describe_transactions([router.transactional_id])[router.transactional_id]
         except (KafkaError, OSError):
             self.close()  # the broker was killed: the next question goes over a new connection
@@ -379,13 +384,14 @@ def simulated(address: str, log: Path, feed: str = "air", /, **options: object) 
         process.wait(10)
 
 
-def prepare(broker: Broker, registry: Path = ROOT / "deploy/town") -> None:
-    """`gridhub topics create`, and a registry in force: the shipped one, or another."""
+def prepare(broker: Broker, registry: Path = ROOT / "deploy/town", **more: str) -> None:
+    """`gridhub topics create`, and a registry in force: the shipped one, or another. `more`: what both find in their environment besides."""
+    environment = {"GRIDHUB__KAFKA__BOOTSTRAP": broker.bootstrap, "GRIDHUB__REGISTRY__DIR": str(registry), **more}
     for words in (["topics", "create"], ["registry", "import"]):
         subprocess.run(
             [sys.executable, "-m", "hub", *words],
             cwd=ROOT,
-            env=os.environ | {"GRIDHUB__KAFKA__BOOTSTRAP": broker.bootstrap, "GRIDHUB__REGISTRY__DIR": str(registry)},
+            env=os.environ | environment,
             stdout=subprocess.DEVNULL,
             timeout=READY_WITHIN_S,
             check=True,

@@ -1,0 +1,277 @@
+"""How each kind of fault is done, what it met, and how it is mended."""
+
+import random
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from tests.faults.processes import Connector, Router, Served, now_ms
+from tests.faults.proxy import TO_BROKER, TO_CLIENT, Weather
+from tests.proof.plan import Family, Fault, Kind
+from tests.proof.stage import WHOLE_WITHIN_S, Stage
+
+IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S = 3.0, 2.0
+STOPPED_WITHIN_S = 10.0
+NOT_STOPPED = -1
+# A spool that has had a few messages is larger: what is open may grow no further.
+FULL_AT_BYTES = 40_000
+
+Mend = Callable[[], None]
+
+
+@dataclass
+class Fallen:
+    """A fault that happened: when, and until when (ms UTC); and what it met: answers that senders waited for, transactions that were open."""
+
+    fault: Fault
+    at: int = 0
+    over: int = 0
+    answers: int = 0
+    transactions: int = 0
+
+
+class Befalling:
+    """Lets the faults of a plan happen."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.fallen: list[Fallen] = []
+        self._stage = stage
+        self._chance = random.Random(stage.plan.seed)
+        self._lasting: list[tuple[float, Fallen, Mend]] = []
+
+    def run(self) -> None:
+        """All of them, each mended when its time is over. What would happen when all is sent does not."""
+        stage, began = self._stage, time.monotonic()
+        for fault in stage.plan.faults:
+            self._pass_until(began + fault.at_s)
+            if stage.are_sent():
+                break
+            self._begin(fault)
+        self._pass_until(float("inf"))
+        stage.wait_for(stage.cluster.is_whole, WHOLE_WITHIN_S)
+        stage.wait_for(stage.are_ready, WHOLE_WITHIN_S)
+
+    def _pass_until(self, moment: float) -> None:
+        """Time passes, and what is over is mended; returns at a moment, or when nothing is left to mend where there is none."""
+        while (moment < float("inf") or self._lasting) and time.monotonic() < moment:
+            for entry in sorted(self._lasting, key=lambda each: each[0]):
+                ends, fallen, mend = entry
+                if ends <= time.monotonic():
+                    self._lasting.remove(entry)
+                    mend()
+                    fallen.over = now_ms()
+            self._stage.tend()
+            time.sleep(0.02)
+
+    def _begin(self, fault: Fault) -> None:
+        fallen = Fallen(fault, now_ms())
+        befall = {
+            Family.ROUTER: self._router,
+            Family.CONNECTOR: self._connector,
+            Family.BROKER: self._broker,
+            Family.NETWORK: self._network,
+        }[fault.family]
+        mend = befall(fault, fallen)
+        self.fallen.append(fallen)
+        self._lasting.append((time.monotonic() + fault.lasts_s, fallen, mend))
+
+    # ---- routers
+
+    def _router(self, fault: Fault, fallen: Fallen) -> Mend:
+        stage = self._stage
+        router = stage.routers.routers[fault.whom % stage.plan.slots]
+        match fault.kind:
+            case Kind.ROUTER_TWICE | Kind.ROUTER_MORE:
+                fallen.transactions = self._open_transactions()
+                # As on another machine: with a folder of its own.
+                is_twin = fault.kind is Kind.ROUTER_TWICE
+                other = stage.router(
+                    router.slot if is_twin else stage.plan.slots, stage.data / f"more-{len(stage.more)}"
+                )
+                stage.more.append(other)
+                other.begin()
+                return other.kill if is_twin else lambda: self._ended(other)
+        fallen.transactions = self._caught_in_transaction(router)
+        fallen.at = now_ms()
+        match fault.kind:
+            case Kind.ROUTER_STOPPED:
+                return lambda: router.process.send_signal(signal.SIGCONT)
+            case Kind.ROUTER_KILLED:
+                router.kill()
+            case Kind.ROUTER_ENDED:
+                self._ended(router)
+        stage.routers.down.add(router)
+
+        def again() -> None:
+            stage.routers.down.discard(router)
+            router.begin()
+
+        return again
+
+    def _caught_in_transaction(self, router: Router) -> int:
+        """Stops it (SIGSTOP), inside a transaction if one can be met; whether one was."""
+        deadline = time.monotonic() + IN_TRANSACTION_WITHIN_S
+        while True:
+            router.process.send_signal(signal.SIGSTOP)
+            if self._is_kafka_away() or time.monotonic() > deadline:
+                return 0
+            if self._stage.transactions.is_in_one(router):
+                return 1
+            router.process.send_signal(signal.SIGCONT)
+            time.sleep(self._chance.uniform(0, 0.05))  # not always at the same point of its round
+
+    def _open_transactions(self) -> int:
+        if self._is_kafka_away():
+            return 0  # nobody can be asked
+        return sum(self._stage.transactions.is_in_one(router) for router in self._stage.routers.routers)
+
+    def _is_kafka_away(self) -> bool:
+        return any(fallen.fault.family in {Family.BROKER, Family.NETWORK} for _, fallen, _ in self._lasting)
+
+    # ---- connectors
+
+    def _connector(self, fault: Fault, fallen: Fallen) -> Mend:
+        stage = self._stage
+        feed = stage.plan.feeds[fault.whom % len(stage.plan.feeds)]
+        connector = stage.connectors[feed]
+        fallen.answers = self._caught_pending(connector, feed)
+        fallen.at = now_ms()
+        match fault.kind:
+            case Kind.CONNECTOR_STOPPED:
+                return lambda: connector.process.send_signal(signal.SIGCONT)
+            case Kind.DISK_FULL:
+                connector.process.send_signal(signal.SIGCONT)
+                return _full_disk(connector.process.pid)
+            case Kind.CONNECTOR_KILLED:
+                connector.kill()
+            case Kind.CONNECTOR_ENDED:
+                self._ended(connector)
+        stage.away.add(connector)
+
+        def again() -> None:
+            connector.start()
+            stage.away.discard(connector)
+
+        return again
+
+    def _caught_pending(self, connector: Connector, feed: str) -> int:
+        """Stops it (SIGSTOP), while messages wait for its answer if that can be met; how many."""
+        deadline = time.monotonic() + PENDING_WITHIN_S
+        while True:
+            connector.process.send_signal(signal.SIGSTOP)
+            waiting = self._stage.senders[feed].pending()
+            if waiting or time.monotonic() > deadline:
+                return waiting
+            connector.process.send_signal(signal.SIGCONT)
+            time.sleep(self._chance.uniform(0, 0.02))
+
+    def _ended(self, served: Served) -> None:
+        """Asks it to end (SIGTERM), and waits."""
+        served.process.terminate()
+        served.process.send_signal(signal.SIGCONT)
+        try:
+            code = served.process.wait(STOPPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            # Told of by its code; here it goes on as its keeper would let it.
+            code = NOT_STOPPED
+            served.kill()
+        self._stage.ended.append((served.name, code))
+
+    # ---- brokers and what lies before them
+
+    def _broker(self, fault: Fault, fallen: Fallen) -> Mend:
+        cluster = self._stage.cluster
+        fallen.transactions = self._open_transactions()
+        fallen.answers, fallen.at = self._stage.pending(), now_ms()
+        node, is_single = fault.whom % cluster.nodes, cluster.nodes == 1
+        two = [node, (node + 1) % cluster.nodes]
+        match fault.kind:
+            case Kind.BROKER_KILLED if is_single:
+                cluster.broker.kill()
+                return cluster.broker.start
+            case Kind.BROKER_ENDED:
+                cluster.broker.stop()
+                return cluster.broker.start
+            case Kind.BROKER_STOPPED:
+                return self._suspended([node])
+            case Kind.TWO_STOPPED:
+                return self._suspended(two)
+            case Kind.ROLLING:
+                self._restarted_in_turn()
+            case _:
+                if fault.kind is Kind.LEADER_KILLED:
+                    node = cluster.leader(fault.whom)
+                for java in [cluster.java(each) for each in (two if fault.kind is Kind.TWO_KILLED else [node])]:
+                    java.kill()
+        return self._whole
+
+    def _restarted_in_turn(self) -> None:
+        for node in range(self._stage.cluster.nodes):
+            java = self._stage.cluster.java(node)
+            java.terminate()
+            self._stage.wait_for(lambda java=java: not java.is_running(), WHOLE_WITHIN_S)  # type: ignore[misc]
+            self._whole()
+
+    def _suspended(self, nodes: list[int]) -> Mend:
+        stopped = [self._stage.cluster.java(node) for node in nodes]
+        for java in stopped:
+            java.suspend()
+
+        def go_on() -> None:
+            for java in stopped:
+                java.resume()
+            self._whole()
+
+        return go_on
+
+    def _whole(self) -> None:
+        """Until the cluster is, unless something else keeps it from that."""
+        if not self._is_kafka_away():
+            self._stage.wait_for(self._stage.cluster.is_whole, WHOLE_WITHIN_S)
+
+    def _network(self, fault: Fault, fallen: Fallen) -> Mend:
+        proxies = self._stage.cluster.proxies
+        fallen.transactions = self._open_transactions()
+        fallen.answers, fallen.at = self._stage.pending(), now_ms()
+        if fault.kind is Kind.RESET:
+            for proxy in proxies:
+                proxy.reset()
+            return lambda: None
+        weather = {
+            Kind.SLOW: Weather(delay_s=0.02 + 0.3 * fault.amount),
+            Kind.NARROW: Weather(bytes_per_s=int(20_000 + 200_000 * fault.amount)),
+            Kind.DEAF: Weather(silent=frozenset({TO_BROKER})),
+            Kind.MUTE: Weather(silent=frozenset({TO_CLIENT})),
+            Kind.CLOSED: Weather(closed=True),
+        }[fault.kind]
+        # That of one node, or of all.
+        chosen = proxies if fault.whom % 2 else [proxies[fault.whom % len(proxies)]]
+        for proxy in chosen:
+            proxy.turn(weather)
+        if fault.kind is Kind.CLOSED:
+            for proxy in chosen:
+                proxy.reset()
+
+        def clear() -> None:
+            for proxy in chosen:
+                proxy.turn(Weather())
+            self._whole()
+
+        return clear
+
+
+def _full_disk(pid: int) -> Mend:
+    """No file of the process may grow beyond what a small one has."""
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_AT_BYTES, before[1]))
+
+    def free() -> None:
+        if psutil.pid_exists(pid):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+    return free

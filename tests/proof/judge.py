@@ -1,0 +1,165 @@
+"""One run under a seed, from its beginning to what the checkers say of it."""
+
+import gc
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.faults import checker, push_checker
+from tests.faults.checker import Contract, Finding, Log, Run, Topics, Wrong, register
+from tests.faults.duties import Duties
+from tests.faults.processes import ROOT, now_ms, unread
+from tests.faults.push_checker import Feed, PushRun, pushes
+from tests.faults.pushing import log_of, senders_of
+from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
+from tests.proof.befall import Befalling, Fallen
+from tests.proof.plan import STATIONS, Family, plan
+from tests.proof.stage import PERIOD_S, RULES, WAIT_S, Stage
+
+# What is sent this long before a fault may be under way, and Kafka may be away this long after all serve again.
+UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 10_000
+SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
+BY_CHANCE = frozenset({Wrong.TOO_SLOW, Wrong.OVERTAKEN})
+"""What a fault may do to a reading: it comes after its period, or after time has passed for its town. The journal says so, and no promise is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to. `faults`: kind, answers waited for, transactions open, how long it took (ms). `findings`: what is wrong, where, how."""
+
+    seed: int
+    plan: str
+    faults: tuple[tuple[str, int, int, int], ...]
+    messages: int
+    records: int
+    decisions: int
+    late: int
+    ended: tuple[int, ...]
+    seconds: float
+    findings: tuple[tuple[str, str, str], ...]
+
+    @property
+    def counts(self) -> bool:
+        """Whether a fault met an answer that was waited for, or an open transaction."""
+        return any(answers or transactions for _, answers, transactions, _ in self.faults)
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def proved(seed: int) -> Result:
+    """Carries a run out. What is wrong is in its findings, also that it did not come to an end: nobody helps it."""
+    began, planned = time.monotonic(), plan(seed)
+    with TemporaryDirectory(prefix="gridhub-proof-") as folder, ExitStack() as running:
+        stage = Stage.set(planned, Path(folder), running)
+        befalling = Befalling(stage)
+        try:
+            befalling.run()
+            seen = _stations(stage, befalling.fallen) if planned.feeds == STATIONS else _pushers(stage)
+        except (AssertionError, TimeoutError) as error:
+            seen = _Seen([Finding(Wrong.STUCK, str(planned), str(error)[-3000:])])
+        found = [*seen.found, *_of_processes(stage)]
+    gc.collect()  # what Kafka's client has dropped
+    return Result(
+        seed=seed,
+        plan=str(planned),
+        faults=tuple(
+            (str(one.fault.kind), one.answers, one.transactions, one.over - one.at) for one in befalling.fallen
+        ),
+        messages=seen.messages,
+        records=seen.records,
+        decisions=seen.decisions,
+        late=sum(finding.wrong in BY_CHANCE for finding in found),
+        ended=tuple(stage.routers.ended),
+        seconds=round(time.monotonic() - began, 1),
+        findings=tuple((str(one.wrong), one.where, one.detail) for one in found if one.wrong not in BY_CHANCE),
+    )
+
+
+@dataclass
+class _Seen:
+    found: list[Finding]
+    messages: int = 0
+    records: int = 0
+    decisions: int = 0
+
+
+def _settle(stage: Stage, inputs: Iterable[str]) -> dict[str, checker.Balance]:
+    """All is sent, nothing is in a spool, and the routers have read all; what each connector has counted."""
+    stage.wait_for(stage.are_sent, SENT_WITHIN_S)
+    balances = {feed: connector.balance() for feed, connector in stage.connectors.items()}
+    stage.wait_for(lambda: unread(stage.cluster.bootstrap, inputs) == 0, READ_WITHIN_S)
+    return balances
+
+
+def _stations(stage: Stage, fallen: Iterable[Fallen]) -> _Seen:
+    balance = _settle(stage, INPUTS)["air"]
+    log = Log.read(log_of(stage.data, "air"))
+    last = max(message.attempts[-1].at for message in log.messages)
+    decided = last + (PERIOD_S + WAIT_S) * 1000 + NOTICED_MS + 1_000
+    stage.wait_for(lambda: now_ms() > decided and unread(stage.cluster.bootstrap, INPUTS) == 0, READ_WITHIN_S)
+    now = now_ms()
+    topics = Topics.read(stage.cluster.bootstrap, within_s=READ_WITHIN_S)
+    written = Topics.read(stage.cluster.bootstrap, within_s=READ_WITHIN_S, topics=WRITTEN)
+    run = Run(
+        log=log,
+        topics=topics,
+        register=register((ROOT / "deploy/town/devices.csv").read_text(encoding="utf-8")),
+        contract=Contract(ROOT / "schemas"),
+        minute_period_s=600,
+        balance=balance,
+        outages=tuple(
+            (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
+            for one in fallen
+            if one.fault.family is not Family.ROUTER
+        ),
+    )
+    judgement = Judgement(
+        RouterRun(
+            run=run,
+            written=written,
+            again=stage.follower.seen(written, READ_WITHIN_S),
+            rules=tuple(map(Rule.of, RULES)),
+            until=now,
+            slots=stage.plan.slots + 1,
+            duties=Duties.read(ROOT / "deploy/town"),
+        )
+    )
+    decisions = sum(record.topic == DECISIONS for record in written.records)
+    return _Seen(checker.findings(run) + judgement.found, len(log.messages), len(topics.records), decisions)
+
+
+def _pushers(stage: Stage) -> _Seen:
+    feeds, bootstrap = stage.plan.feeds, stage.cluster.bootstrap
+    balances = _settle(stage, [*(f"alerts.{feed}" for feed in feeds), HANDED_OVER])
+    topics = Topics.read(bootstrap, within_s=READ_WITHIN_S, topics=push_checker.RECORD_OF_TOPIC)
+    judged = push_checker.Judgement(
+        PushRun(
+            tuple(Feed(feed, pushes(log_of(stage.data, feed)), senders_of(feed), balances[feed]) for feed in feeds),
+            topics,
+            Contract(ROOT / "schemas"),
+        )
+    )
+    messages = sum(len(pushes(log_of(stage.data, feed))) for feed in feeds)
+    return _Seen(judged.found, messages, len(topics.records), len(judged.records[DECISIONS]))
+
+
+def _of_processes(stage: Stage) -> list[Finding]:
+    """A defect that one has told of, an end that was not in order."""
+    found = [Finding(Wrong.ENDED, name, f"asked to end, it did with {code}") for name, code in stage.ended if code]
+    for served in (*stage.all_served(), *stage.more):
+        told: list[dict[str, Any]] = served.told() if served.log.exists() else []
+        defects = [line for line in told if line["event"] == "defect"]
+        found += [Finding(Wrong.DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
+    return found
+
+
+def counted(results: Iterable[Result]) -> Counter[str]:
+    """Violations by kind, over runs."""
+    return Counter(wrong for result in results for wrong, _, _ in result.findings)

@@ -1,0 +1,170 @@
+"""What befalls the hub in one run, drawn from a seed: the same seed, the same faults at the same times.
+
+When a fault meets the hub is chance all the same, since processes are; what it met is in the run's record.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+BEGINS_S, ENDS_S = 2.0, 18.0
+"""From when to when of the senders' time faults begin."""
+BETWEEN_S = 1.0
+NODES = 3
+
+
+class Family(StrEnum):
+    """Whom a fault befalls. Of one family one thing happens after the other; of several at the same time."""
+
+    ROUTER = "router"
+    CONNECTOR = "connector"
+    BROKER = "broker"
+    NETWORK = "network"
+
+
+class Kind(StrEnum):
+    """What happens."""
+
+    ROUTER_KILLED = "router killed"
+    ROUTER_ENDED = "router ended"
+    ROUTER_STOPPED = "router stopped"
+    ROUTER_TWICE = "router's slot taken"
+    ROUTER_MORE = "one router more"
+    CONNECTOR_KILLED = "connector killed"
+    CONNECTOR_ENDED = "connector ended"
+    CONNECTOR_STOPPED = "connector stopped"
+    DISK_FULL = "disk full"
+    BROKER_KILLED = "broker killed"
+    BROKER_ENDED = "broker ended"
+    BROKER_STOPPED = "broker stopped"
+    LEADER_KILLED = "leader killed"
+    TWO_KILLED = "two of three brokers killed"
+    TWO_STOPPED = "two of three brokers stopped"
+    ROLLING = "rolling restart"
+    SLOW = "network slow"
+    NARROW = "network narrow"
+    DEAF = "nothing goes to the broker"
+    MUTE = "nothing comes from the broker"
+    RESET = "connections reset"
+    CLOSED = "connections refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a kind of fault is. `lasts_s`: at least and at most. `of_three`: of a cluster of three; else of a single broker, or None, of either."""
+
+    family: Family
+    lasts_s: tuple[float, float]
+    of_three: bool | None = None
+
+
+MANNERS = {
+    Kind.ROUTER_KILLED: Manner(Family.ROUTER, (0.0, 2.0)),
+    Kind.ROUTER_ENDED: Manner(Family.ROUTER, (0.0, 2.0)),
+    # Longer than a session and a transaction may last: it comes back to partitions that are another's, and to a transaction that is over.
+    Kind.ROUTER_STOPPED: Manner(Family.ROUTER, (2.0, 10.0)),
+    Kind.ROUTER_TWICE: Manner(Family.ROUTER, (2.0, 5.0)),
+    Kind.ROUTER_MORE: Manner(Family.ROUTER, (3.0, 6.0)),
+    Kind.CONNECTOR_KILLED: Manner(Family.CONNECTOR, (0.0, 2.0)),
+    Kind.CONNECTOR_ENDED: Manner(Family.CONNECTOR, (0.0, 2.0)),
+    Kind.CONNECTOR_STOPPED: Manner(Family.CONNECTOR, (0.5, 5.0)),
+    Kind.DISK_FULL: Manner(Family.CONNECTOR, (2.0, 4.0)),
+    Kind.BROKER_KILLED: Manner(Family.BROKER, (0.0, 4.0)),
+    Kind.BROKER_ENDED: Manner(Family.BROKER, (0.0, 4.0), of_three=False),
+    Kind.BROKER_STOPPED: Manner(Family.BROKER, (2.0, 8.0)),
+    Kind.LEADER_KILLED: Manner(Family.BROKER, (0.0, 0.0), of_three=True),
+    Kind.TWO_KILLED: Manner(Family.BROKER, (0.0, 0.0), of_three=True),
+    Kind.TWO_STOPPED: Manner(Family.BROKER, (3.0, 8.0), of_three=True),
+    Kind.ROLLING: Manner(Family.BROKER, (0.0, 0.0), of_three=True),
+    Kind.SLOW: Manner(Family.NETWORK, (2.0, 6.0)),
+    Kind.NARROW: Manner(Family.NETWORK, (2.0, 6.0)),
+    Kind.DEAF: Manner(Family.NETWORK, (1.0, 8.0)),
+    Kind.MUTE: Manner(Family.NETWORK, (1.0, 8.0)),
+    Kind.RESET: Manner(Family.NETWORK, (0.0, 0.0)),
+    Kind.CLOSED: Manner(Family.NETWORK, (1.0, 6.0)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that happens. `at_s`: after the senders have begun. `lasts_s`: until it is mended. `whom` chooses among those it may befall.
+
+    `amount`, from 0 to 1: how bad it is, where there is a more and less.
+    """
+
+    kind: Kind
+    at_s: float
+    lasts_s: float
+    whom: int
+    amount: float
+
+    @property
+    def family(self) -> Family:
+        return MANNERS[self.kind].family
+
+    def __str__(self) -> str:
+        return f"{self.at_s:.1f} s: {self.kind}" + (f", {self.lasts_s:.1f} s" if self.lasts_s else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. `feeds`: whose devices send. `nodes`: brokers; `slots`: routers."""
+
+    seed: int
+    feeds: tuple[str, ...]
+    nodes: int
+    slots: int
+    repeat: float
+    troubles: float
+    faults: tuple[Fault, ...]
+
+    def __str__(self) -> str:
+        many = f"{self.nodes} broker{'s' * (self.nodes > 1)}, {self.slots} router{'s' * (self.slots > 1)}"
+        return f"seed {self.seed}: {' and '.join(self.feeds)}, {many}; " + "; ".join(map(str, self.faults))
+
+
+STATIONS, PUSHERS = ("air",), ("camera", "patrol")
+
+
+def plan(seed: int) -> Plan:
+    """What happens under a seed. Each kind of fault is the first of every so many seeds; a third of the runs have no other."""
+    chance = random.Random(seed)
+    kinds = list(Kind)
+    first = kinds[seed % len(kinds)]
+    of_three = MANNERS[first].of_three
+    is_three = chance.random() < 0.3 if of_three is None else of_three
+    possible = [kind for kind in kinds if MANNERS[kind].of_three in {None, is_three}]
+    more = 0 if chance.random() < 1 / 3 else chance.randint(2, 5)
+    chosen = [first, *chance.choices(possible, k=more)]
+    chance.shuffle(chosen)
+    return Plan(
+        seed=seed,
+        # By the round of kinds, so that each meets either.
+        feeds=(STATIONS, PUSHERS)[(seed + seed // len(kinds)) % 2],
+        nodes=NODES if is_three else 1,
+        slots=chance.choice([1, 2, 2, 3, 5]),
+        repeat=chance.choice([0.0, 0.3]),
+        troubles=chance.choice([0.0, 0.03]),
+        faults=_in_time(chosen, is_three, chance),
+    )
+
+
+def _in_time(kinds: Sequence[Kind], is_three: bool, chance: random.Random) -> tuple[Fault, ...]:
+    """At times by chance; of one family, one after the other. A disk that is full matters while Kafka takes nothing."""
+    faults: list[Fault] = []
+    # A single broker cannot be started where no client reaches it.
+    lane = {family: Family.BROKER if family is Family.NETWORK and not is_three else family for family in Family}
+    free = dict.fromkeys(Family, 0.0)
+    for kind, at in zip(kinds, sorted(chance.uniform(BEGINS_S, ENDS_S) for _ in kinds), strict=True):
+        own = lane[MANNERS[kind].family]
+        begins = max(at, free[own])
+        lasts = chance.uniform(*MANNERS[kind].lasts_s)
+        if kind is Kind.DISK_FULL:
+            begins = max(begins, free[Family.BROKER])
+            faults.append(Fault(Kind.BROKER_STOPPED, begins, lasts + 1, 0, 1.0))
+            free[Family.BROKER] = begins + lasts + 1 + BETWEEN_S
+            begins += 0.5
+        faults.append(Fault(kind, begins, lasts, chance.randrange(100), chance.random()))
+        free[own] = begins + lasts + BETWEEN_S
+    return tuple(sorted(faults, key=lambda fault: fault.at_s))

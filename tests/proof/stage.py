@@ -1,0 +1,257 @@
+"""All who take part in one run: brokers behind a network that can be bad, connectors, routers, senders."""
+
+import json
+import random
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import psutil
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from tests.brokers import Broker, until
+from tests.faults.processes import (
+    ASKED_WITHIN_MS,
+    READY_WITHIN_S,
+    UNKNOWN_COMMIT,
+    Connector,
+    Follower,
+    Router,
+    Routers,
+    Served,
+    Tail,
+    Transactions,
+    Watch,
+    prepare,
+    simulated,
+)
+from tests.faults.proxy import Proxy
+from tests.faults.pushing import Heard, log_of, registry
+from tests.faults.ticket_checker import WRITTEN
+from tests.proof.plan import STATIONS, Plan
+
+SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS = 6_000, 5_000
+"""The shortest session that Kafka allows, so that what waits for a router that is away waits no longer than needed."""
+UNAVAILABLE = 3
+WHOLE_WITHIN_S = 60.0
+PER_S = 80
+MESSAGES = {"air": 1_600, "camera": 1_200, "patrol": 1_200}
+INTERVAL_S = {"air": 0.5, "camera": 0.25, "patrol": 0.06}
+PERIOD_S, WAIT_S = 5, 8
+WATCHING: dict[str, Any] = {"period": PERIOD_S, "wait": WAIT_S, "realtime": 2, "clear_after": 2}
+RULES: list[dict[str, Any]] = [
+    {"kind": "air.pm10.over_limit", "class": "08004", "factor": "a34002", "limit": 150, **WATCHING},
+    {"kind": "air.pm25.over_limit", "class": "08004", "factor": "a34004", "limit": 75, **WATCHING},
+    {"kind": "air.device_alarm", "class": "08004"},
+]
+
+
+class Cluster:
+    """Brokers, each behind a network of its own, as which it is advertised. Nodes are counted from 0."""
+
+    def __init__(self, data: Path, nodes: int, running: ExitStack) -> None:
+        first = _free_ports(nodes)
+        self.nodes = nodes
+        self.proxies = [Proxy(first + node) for node in range(nodes)]
+        for proxy in self.proxies:
+            running.callback(proxy.close)
+        self.broker = Broker(data / "kafka", nodes, first, [f"127.0.0.1:{proxy.port}" for proxy in self.proxies])
+        running.callback(self.broker.stop)
+        self.broker.start()
+
+    @property
+    def bootstrap(self) -> str:
+        return self.broker.bootstrap
+
+    def java(self, node: int) -> psutil.Process:
+        """The Java process of a node. It may have to be waited for, where one that has ended is started again."""
+
+        def found() -> psutil.Process | None:
+            with suppress(ValueError, psutil.Error):
+                return self.broker.java_of(node + 1) if self.nodes > 1 else psutil.Process(self.broker.java_pid)
+            return None
+
+        return until(found, READY_WITHIN_S)
+
+    def leader(self, whom: int) -> int:
+        """The node that leads a partition of a topic that routers write."""
+        admin = self._admin()
+        try:
+            [topic] = admin.describe_topics(["ticket-events"])
+            partitions = topic["partitions"]
+            return int(partitions[whom % len(partitions)]["leader_id"]) - 1
+        finally:
+            admin.close()
+
+    def is_whole(self) -> bool:
+        """Whether each partition has a leader, and all its copies are in sync."""
+        try:
+            admin = self._admin()
+        except (KafkaError, OSError):
+            return False  # looked at again
+        try:
+            partitions = [one for topic in admin.describe_topics() for one in topic["partitions"]]
+            return all(
+                len(one["isr_nodes"]) == len(one["replica_nodes"]) and one["leader_id"] > 0 for one in partitions
+            )
+        except (KafkaError, OSError):
+            return False
+        finally:
+            admin.close()
+
+    def _admin(self) -> KafkaAdminClient:
+        return KafkaAdminClient(
+            bootstrap_servers=self.bootstrap, request_timeout_ms=ASKED_WITHIN_MS, bootstrap_timeout_ms=ASKED_WITHIN_MS
+        )
+
+
+def _free_ports(nodes: int) -> int:
+    """The first of as many in a row; `gridhub kafka` takes those 10 above, too."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        with ExitStack() as taken, suppress(OSError):
+            for place in (*range(nodes), *range(10, 10 + nodes)):
+                taken.enter_context(socket.create_server(("127.0.0.1", first + place)))
+            return first
+
+
+class Senders:
+    """The devices of a feed, and how many of their messages wait for an answer."""
+
+    def __init__(self, feed: str, log: Path, process: Popen[bytes]) -> None:
+        self.process = process
+        self._stations = Watch(log) if feed in STATIONS else None
+        self._pushing = None if feed in STATIONS else Heard(Tail(log))
+
+    def pending(self) -> int:
+        """By now."""
+        if self._stations:
+            return self._stations.look()[1]
+        assert self._pushing
+        return len(self._pushing.look().waiting)
+
+    def close(self) -> None:
+        if self._stations:
+            self._stations.close()
+        if self._pushing:
+            self._pushing.tail.close()
+
+
+@dataclass
+class Stage:
+    """All who take part, running. `away`: who is to stay dead for the time being. `ended`: who was asked to end, and with which code it did."""
+
+    plan: Plan
+    data: Path
+    cluster: Cluster
+    connectors: dict[str, Connector]
+    routers: Routers
+    follower: Follower
+    transactions: Transactions
+    environment: dict[str, str]
+    senders: dict[str, Senders] = field(default_factory=dict)
+    more: list[Router] = field(default_factory=list)
+    away: set[Served] = field(default_factory=set)
+    ended: list[tuple[str, int]] = field(default_factory=list)
+
+    @classmethod
+    def set(cls, plan: Plan, data: Path, running: ExitStack) -> "Stage":
+        """Starts everyone; `running` ends them."""
+        cluster = Cluster(data, plan.nodes, running)
+        environment = {
+            "GRIDHUB__KAFKA__REPLICATION": str(plan.nodes),
+            "GRIDHUB__ROUTER__TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
+        }
+        prepare(cluster.broker, registry(data, PER_S), **environment)
+        stage = cls(
+            plan=plan,
+            data=data,
+            cluster=cluster,
+            connectors={feed: Connector(data, cluster.bootstrap, feed) for feed in plan.feeds},
+            routers=Routers([], may_end=frozenset({UNKNOWN_COMMIT, UNAVAILABLE})),
+            follower=Follower(cluster.bootstrap, WRITTEN),
+            transactions=Transactions(cluster.bootstrap),
+            environment=environment,
+        )
+        running.callback(stage.follower.close)
+        running.callback(stage.transactions.close)
+        running.callback(stage.kill)
+        stage.routers.routers = [stage.router(slot, data) for slot in range(plan.slots)]
+        for connector in stage.connectors.values():
+            connector.environment |= environment
+        for served in stage.all_served():
+            served.begin()
+        until(stage.are_ready, WHOLE_WITHIN_S)
+        for feed in plan.feeds:
+            stage.send(feed, running)
+        return stage
+
+    def send(self, feed: str, running: ExitStack) -> None:
+        """Lets the devices of a feed begin."""
+        options: dict[str, object] = {
+            "messages": MESSAGES[feed],
+            "interval": INTERVAL_S[feed],
+            "seed": self.plan.seed,
+            "troubles": self.plan.troubles,
+        }
+        if feed in STATIONS:
+            options |= {"repeat": self.plan.repeat, "timeout": 3, "period": PERIOD_S}
+        log = log_of(self.data, feed)
+        process = running.enter_context(simulated(self.connectors[feed].address, log, feed, **options))
+        until(log.exists, READY_WITHIN_S)
+        self.senders[feed] = Senders(feed, log, process)
+        running.callback(self.senders[feed].close)
+
+    def router(self, slot: int, data: Path) -> Router:
+        """One that is not started yet."""
+        data.mkdir(exist_ok=True)
+        rules = RULES if self.plan.feeds == STATIONS else []
+        router = Router(slot, data, self.cluster.bootstrap, SESSION_TIMEOUT_MS, json.dumps(rules) if rules else "")
+        router.environment |= self.environment
+        return router
+
+    def kill(self) -> None:
+        """SIGKILL for all of the hub."""
+        for served in (*self.all_served(), *self.more):
+            if hasattr(served, "process"):
+                served.kill()
+
+    # ---- looking
+
+    def all_served(self) -> Sequence[Served]:
+        """Those of the hub who are there from the beginning."""
+        return (*self.connectors.values(), *self.routers.routers)
+
+    def are_ready(self) -> bool:
+        """What they say of themselves."""
+        return all(served.is_ready() for served in self.all_served())
+
+    def are_sent(self) -> bool:
+        """Whether every message has been sent and heard a yes. Fails the run where senders have ended otherwise."""
+        codes = {feed: senders.process.poll() for feed, senders in self.senders.items()}
+        assert not any(codes.values()), f"senders ended: {codes}"
+        return all(code == 0 for code in codes.values())
+
+    def pending(self) -> int:
+        """How many messages wait for an answer."""
+        return sum(senders.pending() for senders in self.senders.values())
+
+    def tend(self) -> None:
+        """Starts routers again that may end by themselves, and have. A connector may not."""
+        self.routers.tend()
+        for connector in set(self.connectors.values()) - self.away:
+            connector.ports()
+
+    def wait_for(self, look: Callable[[], bool], within_s: float) -> None:
+        """Looks until it is so, and tends them meanwhile."""
+
+        def is_so() -> bool:
+            self.tend()
+            return look()
+
+        until(is_so, within_s)
