@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -53,8 +54,11 @@ class Result:
         return json.dumps(asdict(self), ensure_ascii=False)
 
 
-def proved(seed: int) -> Result:
-    """Carries a run out. What is wrong is in its findings, also that it did not come to an end: nobody helps it."""
+def proved(seed: int, kept: Path | None = None) -> Result:
+    """Carries a run out. What is wrong is in its findings, also that it did not come to an end: nobody helps it.
+
+    `kept`: a folder for what all have said in a run of which something is wrong.
+    """
     began, planned = time.monotonic(), plan(seed)
     with TemporaryDirectory(prefix="gridhub-proof-") as folder, ExitStack() as running:
         stage = Stage.set(planned, Path(folder), running)
@@ -63,8 +67,10 @@ def proved(seed: int) -> Result:
             befalling.run()
             seen = _stations(stage, befalling.fallen) if planned.feeds == STATIONS else _pushers(stage)
         except (AssertionError, TimeoutError) as error:
-            seen = _Seen([Finding(Wrong.STUCK, str(planned), str(error)[-3000:])])
+            seen = _Seen([Finding(Wrong.STUCK, _where(stage), str(error)[-3000:])])
         found = [*seen.found, *_of_processes(stage)]
+        if kept and any(finding.wrong not in BY_CHANCE for finding in found):
+            _keep(stage, kept / f"seed-{seed}")
     gc.collect()  # what Kafka's client has dropped
     return Result(
         seed=seed,
@@ -158,6 +164,23 @@ def _of_processes(stage: Stage) -> list[Finding]:
         defects = [line for line in told if line["event"] == "defect"]
         found += [Finding(Wrong.DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
     return found
+
+
+def _where(stage: Stage) -> str:
+    """Who is not ready, and what waits."""
+    unready = [
+        served.name for served in stage.all_served() if served.process.poll() is not None or not served.is_ready()
+    ]
+    waiting = {feed: senders.pending() for feed, senders in stage.senders.items()}
+    return (
+        f"not ready: {', '.join(unready) or 'none'}; answers waited for: {waiting}; whole: {stage.cluster.is_whole()}"
+    )
+
+
+def _keep(stage: Stage, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (*stage.data.glob("*.log"), *stage.data.glob("*.jsonl"), *stage.data.glob("more-*/*.log")):
+        shutil.copy(path, folder / f"{path.parent.name}-{path.name}")
 
 
 def counted(results: Iterable[Result]) -> Counter[str]:
