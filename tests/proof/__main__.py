@@ -1,28 +1,154 @@
-"""`python -m tests.proof`: runs under seeds, in which everything that can happen to the hub does."""
+"""Everything that can happen to the hub, under seeds, and what becomes of its promises.
+
+    python -m tests.proof run --count 150    as many runs as it takes until so many count; goes on where it was broken off
+    python -m tests.proof run --seeds 7-9    these
+    python -m tests.proof planted            bugs that are put in must be found
+    python -m tests.proof table --write      the last results, into README.md
+
+A run counts when one of its faults met an answer that a sender waited for, or an open transaction.
+"""
 
 import argparse
+import itertools
+import json
 import logging
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from tests.proof.judge import proved
+from tests.faults.processes import ROOT
+from tests.proof import record
+from tests.proof.judge import Result, proved
+from tests.proof.planted import BUGS, Bug
+
+FOLDER = ROOT / ".gridhub/proof"
+RUNS, PLANTED = FOLDER / "runs.jsonl", FOLDER / "planted.jsonl"
+FOUND_WITHIN = 20
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
-    parser.add_argument("seeds", help="a seed, or the first and the last: 1-150")
-    parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep what all have said in runs of which something is wrong"
+def main(words: list[str] | None = None) -> int:
+    """0: nothing is wrong; 1: a promise was broken, or a planted bug was not found; 2: it could not be tried."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.proof", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options = parser.parse_args()
+    under = parser.add_subparsers(dest="command", required=True)
+    run = under.add_parser("run")
+    run.add_argument("--seeds", type=_seeds, help="a seed, or the first and the last: 1-150")
+    run.add_argument("--count", type=int, help="end when so many runs count")
+    run.add_argument("--until-found", action="store_true", help="end with the first run of which something is wrong")
+    run.add_argument(
+        "--record", type=Path, metavar="FILE", help=f"results, one commit's ({RUNS.relative_to(ROOT)}); - for none"
+    )
+    plant = under.add_parser("planted")
+    plant.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BUGS)}")
+    under.add_parser("table").add_argument("--write", action="store_true", help="into README.md")
+    options = parser.parse_args(words)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    first, _, last = options.seeds.partition("-")
-    wrong = 0
-    for seed in range(int(first), int(last or first) + 1):
-        result = proved(seed, options.keep)
+    try:
+        return {"run": _run, "planted": _planted, "table": _table}[options.command](options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _seeds(text: str) -> Iterable[int]:
+    first, _, last = text.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Prints each result as a JSON line."""
+    kept = None
+    if str(options.record) != "-":
+        kept = record.Record(options.record or RUNS, record.Header.of(ROOT))
+    results = list(kept.results) if kept else []
+    for seed in options.seeds or itertools.count(1):
+        if options.count and sum(result.counts for result in results) >= options.count:
+            break
+        if kept and seed in {result.seed for result in results}:
+            continue
+        result = proved(seed, FOLDER)
+        results.append(result)
+        if kept:
+            kept.add(result)
         print(result.as_json(), flush=True)
-        wrong += bool(result.findings)
-    return 1 if wrong else 0
+        print(_line(result, results), file=sys.stderr, flush=True)
+        if options.until_found and result.findings:
+            break
+    return 1 if any(result.findings for result in results) else 0
+
+
+def _line(result: Result, results: Iterable[Result]) -> str:
+    wrong = "; ".join(f"{name}: {where}: {detail}"[:300] for name, where, detail in result.findings[:3])
+    counts = sum(each.counts for each in results)
+    return f"{result.plan}\n    {result.seconds:.0f} s, {wrong or 'nothing wrong'}; {counts} runs count"
+
+
+def _planted(options: argparse.Namespace) -> int:
+    """Each bug in a copy, under seed after seed until it is found."""
+    commit = record.commit_of(ROOT)
+    unknown = set(options.names) - BUGS.keys()
+    if unknown:
+        raise ValueError(f"no such bug: {', '.join(sorted(unknown))}")
+    told = {one["name"]: one for one in _told(PLANTED) if one["commit"] == commit}
+    for name in options.names or BUGS:
+        if name in told and not options.names:
+            continue
+        told[name] = {"commit": commit, "name": name, "says": BUGS[name].says, **_found(BUGS[name])}
+        print(json.dumps(told[name], ensure_ascii=False), flush=True)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        PLANTED.write_text(
+            "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in told.values()), encoding="utf-8"
+        )
+    return 0 if all(one["seed"] for one in told.values()) else 1
+
+
+def _told(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def _found(bug: Bug) -> dict[str, Any]:
+    """Under which seed, and what was said; no seed where it was not."""
+    with TemporaryDirectory(prefix="gridhub-planted-") as folder:
+        copy = Path(folder) / "gridhub"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".gridhub", "node_modules", "__pycache__"))
+        bug.plant(copy)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.proof",
+            "run",
+            f"--seeds=1-{FOUND_WITHIN}",
+            "--until-found",
+            "--record=-",
+        ]
+        done = subprocess.run(command, cwd=copy, stdout=subprocess.PIPE, text=True, check=False)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    if not lines or done.returncode not in {0, 1}:
+        raise ValueError(f"the copy with the bug could not be tried: exit code {done.returncode}")
+    last = lines[-1]
+    words = [": ".join(each) for each in last["findings"][:1]]
+    return {"seed": last["seed"] if words else 0, "tried": len(lines), "finding": "".join(words)[:400]}
+
+
+def _table(options: argparse.Namespace) -> int:
+    kept = record.read(RUNS)
+    if kept is None:
+        raise ValueError(f"{RUNS.relative_to(ROOT)} holds no results yet")
+    header, results = kept
+    planted = [one for one in _told(PLANTED) if one["commit"] == header.commit]
+    told = record.table(header, results, planted)
+    if options.write:
+        readme = ROOT / "README.md"
+        readme.write_text(record.written(readme.read_text(encoding="utf-8"), told), encoding="utf-8")
+    else:
+        print(told)
+    return 0
 
 
 if __name__ == "__main__":
