@@ -18,6 +18,7 @@ from tests.proof.stage import WHOLE_WITHIN_S, Stage
 IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S = 3.0, 2.0
 STOPPED_WITHIN_S = 10.0
 NOT_STOPPED = -1
+HOUR_S, DAY_S = 3_600, 86_400
 # A spool that has had a few messages is larger: what is open may grow no further.
 FULL_AT_BYTES = 40_000
 
@@ -75,6 +76,7 @@ class Befalling:
             Family.CONNECTOR: self._connector,
             Family.BROKER: self._broker,
             Family.NETWORK: self._network,
+            Family.CLOCK: self._clock,
         }[fault.family]
         mend = befall(fault, fallen)
         self.fallen.append(fallen)
@@ -263,6 +265,14 @@ class Befalling:
             self._whole()
 
         return clear
+
+    def _clock(self, fault: Fault, fallen: Fallen) -> Mend:
+        stage = self._stage
+        router = stage.routers.routers[fault.whom % stage.plan.slots]
+        fallen.transactions = self._open_transactions()
+        fallen.at = now_ms()
+        stage.set_clock(router, (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)])
+        return lambda: stage.set_clock(router, 0)
 
 
 def _full_disk(pid: int) -> Mend:

@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ def _settle(stage: Stage, inputs: Iterable[str]) -> dict[str, checker.Balance]:
     return balances
 
 
-def _stations(stage: Stage, fallen: Iterable[Fallen]) -> _Seen:
+def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
     balance = _settle(stage, INPUTS)["air"]
     log = Log.read(log_of(stage.data, "air"))
     last = max(message.attempts[-1].at for message in log.messages)
@@ -123,7 +123,7 @@ def _stations(stage: Stage, fallen: Iterable[Fallen]) -> _Seen:
         outages=tuple(
             (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
             for one in fallen
-            if one.fault.family is not Family.ROUTER
+            if one.fault.family not in {Family.ROUTER, Family.CLOCK}
         ),
     )
     judgement = Judgement(
@@ -134,6 +134,7 @@ def _stations(stage: Stage, fallen: Iterable[Fallen]) -> _Seen:
             rules=tuple(map(Rule.of, RULES)),
             until=now,
             slots=stage.plan.slots + 1,
+            one_clock=not any(one.fault.family is Family.CLOCK for one in fallen),
             duties=Duties.read(ROOT / "deploy/town"),
         )
     )

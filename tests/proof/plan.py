@@ -21,6 +21,7 @@ class Family(StrEnum):
     CONNECTOR = "connector"
     BROKER = "broker"
     NETWORK = "network"
+    CLOCK = "clock"
 
 
 class Kind(StrEnum):
@@ -48,6 +49,7 @@ class Kind(StrEnum):
     MUTE = "nothing comes from the broker"
     RESET = "connections reset"
     CLOSED = "connections refused"
+    CLOCK_JUMPS = "router's clock jumps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ MANNERS = {
     Kind.MUTE: Manner(Family.NETWORK, (1.0, 8.0)),
     Kind.RESET: Manner(Family.NETWORK, (0.0, 0.0)),
     Kind.CLOSED: Manner(Family.NETWORK, (1.0, 6.0)),
+    Kind.CLOCK_JUMPS: Manner(Family.CLOCK, (2.0, 8.0)),
 }
 
 
