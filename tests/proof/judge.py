@@ -61,7 +61,14 @@ def proved(seed: int, kept: Path | None = None) -> Result:
     """
     began, planned = time.monotonic(), plan(seed)
     with TemporaryDirectory(prefix="gridhub-proof-") as folder, ExitStack() as running:
-        stage = Stage.set(planned, Path(folder), running)
+        data = Path(folder)
+        try:
+            stage = Stage.set(planned, data, running)
+        except BaseException:
+            # Before anything has happened: the machine cannot carry the run, and what they say tells why.
+            if kept:
+                _keep(data, kept / f"seed-{seed}")
+            raise
         befalling = Befalling(stage)
         try:
             befalling.run()
@@ -70,7 +77,7 @@ def proved(seed: int, kept: Path | None = None) -> Result:
             seen = _Seen([Finding(Wrong.STUCK, _where(stage), str(error)[-3000:])])
         found = [*seen.found, *_of_processes(stage)]
         if kept and any(finding.wrong not in BY_CHANCE for finding in found):
-            _keep(stage, kept / f"seed-{seed}")
+            _keep(data, kept / f"seed-{seed}")
     gc.collect()  # what Kafka's client has dropped
     return Result(
         seed=seed,
@@ -178,9 +185,9 @@ def _where(stage: Stage) -> str:
     )
 
 
-def _keep(stage: Stage, folder: Path) -> None:
+def _keep(data: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (*stage.data.glob("*.log"), *stage.data.glob("*.jsonl"), *stage.data.glob("more-*/*.log")):
+    for path in (*data.glob("*.log"), *data.glob("*.jsonl"), *data.glob("more-*/*.log")):
         shutil.copy(path, folder / f"{path.parent.name}-{path.name}")
 
 
