@@ -853,10 +853,11 @@ def _gone(message: Message, records: Sequence[Kept], outages: Sequence[tuple[int
 
 
 def _order(kept: Sequence[Kept]) -> Iterator[Finding]:
-    def lane(record: Kept) -> tuple[str, int, str]:
-        return record.stored.topic, record.stored.partition, record.message.device
+    def lane(record: Kept) -> tuple[str, int, str, str]:
+        # What a station says for another one, or so that nobody can tell for which, has an order of its own.
+        return record.stored.topic, record.stored.partition, record.message.device, record.fields["device"]
 
-    def place(record: Kept) -> tuple[str, int, str, int]:
+    def place(record: Kept) -> tuple[str, int, str, str, int]:
         return *lane(record), record.stored.offset
 
     for _, group in groupby(sorted(kept, key=place), key=lane):

@@ -487,10 +487,10 @@ def test_a_record_past_another_of_its_device_is_found(seed: int) -> None:
     for run, record, chance in each_record(seed):
         senders = checker.Senders(run.log)
 
-        def sender(of: Stored, run: Run = run, senders: checker.Senders = senders) -> str:
+        def sender(of: Stored, run: Run = run, senders: checker.Senders = senders) -> tuple[str, str]:
             kept = checker.judged(of, run, senders)
             assert isinstance(kept, checker.Kept)
-            return kept.message.device
+            return kept.message.device, kept.fields["device"]
 
         lane = [r for r in run.topics.records if (r.topic, r.partition) == (record.topic, record.partition)]
         behind = [r for r in lane if r.offset > record.offset and sender(r) == sender(record)]

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
-
 from tests.faults.processes import Connector, Router, Served, now_ms
 from tests.faults.proxy import TO_BROKER, TO_CLIENT, Weather
 from tests.proof.plan import Family, Fault, Kind
@@ -22,7 +20,7 @@ HOUR_S, DAY_S = 3_600, 86_400
 # A spool that has had a few messages is larger: what is open may grow no further.
 FULL_AT_BYTES = 40_000
 
-Mend = Callable[[], None]
+Mend = Callable[[], object]
 
 
 @dataclass
@@ -49,24 +47,31 @@ class Befalling:
         """All of them, each mended when its time is over. What would happen when all is sent does not."""
         stage, began = self._stage, time.monotonic()
         for fault in stage.plan.faults:
-            self._pass_until(began + fault.at_s)
+            self._pass_until(lambda fault=fault: self._may_begin(fault, began + fault.at_s))  # type: ignore[misc]
             if stage.are_sent():
                 break
             self._begin(fault)
-        self._pass_until(float("inf"))
+        self._pass_until(lambda: not self._lasting)
         stage.wait_for(stage.cluster.is_whole, WHOLE_WITHIN_S)
         stage.wait_for(stage.are_ready, WHOLE_WITHIN_S)
 
-    def _pass_until(self, moment: float) -> None:
-        """Time passes, and what is over is mended; returns at a moment, or when nothing is left to mend where there is none."""
-        while (moment < float("inf") or self._lasting) and time.monotonic() < moment:
+    def _may_begin(self, fault: Fault, at: float) -> bool:
+        """Its time has come, and what was to be over by then is, also where mending took longer than planned."""
+        lane = self._stage.plan.lane(fault)
+        return time.monotonic() >= at and all(
+            self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting
+        )
+
+    def _pass_until(self, is_so: Callable[[], bool]) -> None:
+        """Time passes, and what is over is mended."""
+        while not is_so():
+            self._stage.tend()
             for entry in sorted(self._lasting, key=lambda each: each[0]):
                 ends, fallen, mend = entry
                 if ends <= time.monotonic():
                     self._lasting.remove(entry)
                     mend()
                     fallen.over = now_ms()
-            self._stage.tend()
             time.sleep(0.02)
 
     def _begin(self, fault: Fault) -> None:
@@ -280,8 +285,4 @@ def _full_disk(pid: int) -> Mend:
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_AT_BYTES, before[1]))
 
-    def free() -> None:
-        if psutil.pid_exists(pid):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
-
-    return free
+    return lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, before)

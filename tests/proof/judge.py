@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -74,7 +75,12 @@ def proved(seed: int, kept: Path | None = None) -> Result:
             befalling.run()
             seen = _stations(stage, befalling.fallen) if planned.feeds == STATIONS else _pushers(stage)
         except (AssertionError, TimeoutError) as error:
-            seen = _Seen([Finding(Wrong.STUCK, _where(stage), str(error)[-3000:])])
+            at = [
+                f"{each.name}:{each.lineno}"
+                for each in traceback.extract_tb(error.__traceback__)
+                if "proof" in each.filename
+            ]
+            seen = _Seen([Finding(Wrong.STUCK, _where(stage), f"{' '.join(at)}: {str(error)[-3000:]}")])
         found = [*seen.found, *_of_processes(stage)]
         if kept and any(finding.wrong not in BY_CHANCE for finding in found):
             _keep(data, kept / f"seed-{seed}")
@@ -180,8 +186,16 @@ def _where(stage: Stage) -> str:
         served.name for served in stage.all_served() if served.process.poll() is not None or not served.is_ready()
     ]
     waiting = {feed: senders.pending() for feed, senders in stage.senders.items()}
+    lags = [
+        f"{router.name} {line}"
+        for router in stage.routers.routers
+        if router.name not in unready
+        for line in router.get("/metrics").splitlines()
+        if line.startswith("gridhub_lag_records{") and not line.endswith(" 0.0")
+    ]
     return (
-        f"not ready: {', '.join(unready) or 'none'}; answers waited for: {waiting}; whole: {stage.cluster.is_whole()}"
+        f"not ready: {', '.join(unready) or 'none'}; answers waited for: {waiting}; whole: {stage.cluster.is_whole()};"
+        f" not read: {', '.join(lags) or 'nothing'}"
     )
 
 

@@ -122,6 +122,10 @@ class Plan:
     troubles: float
     faults: tuple[Fault, ...]
 
+    def lane(self, fault: Fault) -> Family:
+        """Of which nothing else happens at the same time."""
+        return _lane(fault.family, self.nodes == NODES)
+
     def __str__(self) -> str:
         many = f"{self.nodes} broker{'s' * (self.nodes > 1)}, {self.slots} router{'s' * (self.slots > 1)}"
         return f"seed {self.seed}: {' and '.join(self.feeds)}, {many}; " + "; ".join(map(str, self.faults))
@@ -156,11 +160,9 @@ def plan(seed: int) -> Plan:
 def _in_time(kinds: Sequence[Kind], is_three: bool, chance: random.Random) -> tuple[Fault, ...]:
     """At times by chance; of one family, one after the other. A disk that is full matters while Kafka takes nothing."""
     faults: list[Fault] = []
-    # A single broker cannot be started where no client reaches it.
-    lane = {family: Family.BROKER if family is Family.NETWORK and not is_three else family for family in Family}
     free = dict.fromkeys(Family, 0.0)
     for kind, at in zip(kinds, sorted(chance.uniform(BEGINS_S, ENDS_S) for _ in kinds), strict=True):
-        own = lane[MANNERS[kind].family]
+        own = _lane(MANNERS[kind].family, is_three)
         begins = max(at, free[own])
         lasts = chance.uniform(*MANNERS[kind].lasts_s)
         if kind is Kind.DISK_FULL:
@@ -171,3 +173,8 @@ def _in_time(kinds: Sequence[Kind], is_three: bool, chance: random.Random) -> tu
         faults.append(Fault(kind, begins, lasts, chance.randrange(100), chance.random()))
         free[own] = begins + lasts + BETWEEN_S
     return tuple(sorted(faults, key=lambda fault: fault.at_s))
+
+
+def _lane(family: Family, is_three: bool) -> Family:
+    # A single broker cannot be started where no client reaches it.
+    return Family.BROKER if family is Family.NETWORK and not is_three else family

@@ -41,8 +41,8 @@ def test_of_a_family_one_fault_follows_the_other() -> None:
     for one in PLANS:
         lanes = defaultdict(list)
         for fault in one.faults:
-            is_one = fault.family is Family.NETWORK and one.nodes == 1
-            lanes[Family.BROKER if is_one else fault.family].append(fault)
+            lanes[one.lane(fault)].append(fault)
+        assert not (one.nodes == 1 and Family.NETWORK in lanes), "a single broker is started where clients reach it"
         for faults in lanes.values():
             assert all(after.at_s > before.at_s + before.lasts_s for before, after in pairwise(faults)), one
 
