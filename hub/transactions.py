@@ -50,7 +50,7 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024
 FLUSH_WITHIN_S = 15.0
 # An orderly end may have to wait for one of each: together with what is closed then, within 10 s.
 REACH_WITHIN_S = 3.0
-ASK_WITHIN_S = 4.0
+ASK_WITHIN_S, ASK_ENDS_EVERY_S = 4.0, 0.5
 FETCH_WAIT_MS = 100
 STABLE_WITHIN_MS = 500
 READ_S = 0.5
@@ -292,6 +292,8 @@ class Member:
         self._listener = _Listener()
         self._seen_changes = self._seen_losses = 0
         self._generation = NO_GENERATION
+        self._asked_ends: Mapping[TopicPartition, int] = {}
+        self._ask_ends_at = 0.0
         session_ms = settings.router.session_timeout_ms
         self._consumer = _consumer(
             settings,
@@ -347,6 +349,7 @@ class Member:
             raise Torn(f"the partitions of the inputs differ: { {topic: sorted(n) for topic, n in numbers.items()} }")
         lost, self._seen_losses = losses != self._seen_losses, losses
         self._seen_changes, self._generation = changes, generation
+        self._ask_ends_at = 0.0
         return Assignment(next(iter(numbers.values())), generation, lost)
 
     def committed(self, partition: int) -> dict[str, int] | None:
@@ -365,8 +368,8 @@ class Member:
     def go_to(self, partition: int, offsets: Mapping[str, int]) -> None:
         """The next poll begins there."""
         for topic, offset in offsets.items():
-            # Taken away meanwhile: the next poll says so.
-            with contextlib.suppress(KafkaError, AssertionError):
+            # ValueError: taken away meanwhile, and the next poll says so.
+            with contextlib.suppress(KafkaError, ValueError):
                 self._consumer.seek(TopicPartition(topic, partition), offset)
 
     def pause_only(self, places: Collection[tuple[str, int]]) -> None:
@@ -379,7 +382,7 @@ class Member:
             self._consumer.resume(*paused - wanted)
 
     def behind(self, partition: int) -> set[str]:
-        """The inputs that are not read to their end, as far as the broker has told with the last records; `handed-over` never is.
+        """The inputs that are not read to their end, as far as the broker has told; `handed-over` never is.
 
         What is handed over comes late in any case, and its open transactions would hold up all the others.
         """
@@ -388,12 +391,28 @@ class Member:
             place = TopicPartition(topic, partition)
             try:
                 end = self._consumer.highwater(place)
+                if end is None:
+                    end = self._asked_end(place)
                 at_end = end is not None and self._consumer.position(place, timeout_ms=1) >= end
             except (KafkaError, AssertionError):
                 at_end = False  # taken away meanwhile: the next poll says so
             if not at_end and topic != HANDED_OVER:
                 found.add(topic)
         return found
+
+    def _asked_end(self, place: TopicPartition) -> int | None:
+        """Where an input ends of which no answer to a fetch has told that; all such are asked for at once, now and then. None where nobody answers.
+
+        The library drops an answer that comes while its partition is paused or has been sought, and with it where that ends. Within a fetch
+        session (KIP-227) the broker tells it once and then only what is new: of an input in which nothing happens, never.
+        """
+        now = time.monotonic()
+        if now >= self._ask_ends_at:
+            self._ask_ends_at = now + ASK_ENDS_EVERY_S
+            self._asked_ends = {}
+            unknown = [each for each in self._consumer.assignment() if self._consumer.highwater(each) is None]
+            self._asked_ends = self._consumer.end_offsets(unknown, timeout_ms=int(ASK_WITHIN_S * 1000))
+        return self._asked_ends.get(place)
 
     def ends(self, partitions: Collection[int]) -> dict[int, dict[str, int]]:
         """Where the inputs end now, as far as it is committed; asks the broker. Raises Unavailable."""

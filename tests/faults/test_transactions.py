@@ -327,6 +327,29 @@ def test_records_of_a_membership_that_was_lost_meanwhile_are_dropped(
     assert (polled.moved, polled.records) == (True, {})
 
 
+def test_an_idle_input_is_read_to_its_end_though_no_answer_to_a_fetch_has_told_that(
+    topic: str, members: Callable[[], Member]
+) -> None:
+    """After a join the library knows no ends, and drops answers that come too early; within a fetch session the broker tells an end again only where
+    something has happened. What waits for such an input would wait for good.
+    """
+    member = members()
+    settled(member)
+    until(lambda: member.poll(0.1) and not (member.behind(0) or member.behind(1)), 10)
+    states = member._consumer._subscription.assignment
+    for place, state in list(states.items()):
+        states[place] = type(state)()
+        member.go_to(place.partition, {topic: 0})
+    until(lambda: member.poll(0.1) and not (member.behind(0) or member.behind(1)), 10)
+
+
+def test_who_goes_to_what_was_taken_away_is_told_by_the_next_poll(topic: str, members: Callable[[], Member]) -> None:
+    member = members()
+    settled(member)
+    member._consumer.unsubscribe()
+    member.go_to(0, {topic: 0})
+
+
 def test_nothing_is_ours_until_a_join_has_come_to_its_end(
     scripted: ScriptedBroker, members: Callable[[], Member], monkeypatch: pytest.MonkeyPatch
 ) -> None:
