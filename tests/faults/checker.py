@@ -87,6 +87,10 @@ class Wrong(StrEnum):
     ENDED = "ended"  # a process did not end in order when it was asked to
     DEFECT = "defect"  # a process has told of one
     TOO_SLOW = "too_slow"  # the run was too slow: a reading came to its topic when its period was no longer waited for
+    # What `evidence_checker` finds.
+    EVIDENCE_MISSING = "evidence_missing"  # a record names a content that is not in the store
+    EVIDENCE_ALTERED = "evidence_altered"  # it is there, and has other bytes or another length than the record says
+    EVIDENCE_TORN = "evidence_torn"  # a file under a final name is not what its name says: half written, or spoilt
 
 
 class Finding(NamedTuple):

@@ -28,6 +28,8 @@ from tests.faults.checker import (
     Unreadable,
     Wrong,
 )
+from tests.faults.evidence_checker import Store
+from tests.faults.evidence_checker import findings as evidence_findings
 from tests.faults.ticket_checker import (
     DECISIONS,
     EVENTS,
@@ -140,11 +142,20 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class PushRun:
-    """All there is to judge by, once the spools are empty and the router has nothing left to read. `topics`: all of `RECORD_OF_TOPIC`."""
+    """All there is to judge by, once the spools are empty and the router has nothing left to read. `topics`: all of `RECORD_OF_TOPIC`.
+
+    `evidence`: what the store holds, by `evidence_checker.store`. What is None is not judged, and `unjudged` says so.
+    """
 
     feeds: tuple[Feed, ...]
     topics: Topics
     contract: Contract
+    evidence: Store | None = None
+
+    @property
+    def unjudged(self) -> frozenset[str]:
+        """What nothing was given for."""
+        return frozenset(name for name in ("evidence",) if getattr(self, name) is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +208,10 @@ class Judgement:
         ids = {place: each.id for place, each in accepted.items()}
         self.found += records_balance(ids, decisions, self.records[EVENTS])
         self.found += _decided_in_order(accepted, decisions)
+        if run.evidence is not None:
+            written = (each for feed in run.feeds for each in self.records[feed.topic])
+            named = [(each.place, each.fields) for each in (*written, *self.records[DEAD_LETTERS])]
+            self.found += evidence_findings(named, run.evidence)
 
     def _decoded(self, topic: str, value: bytes | None, place: str) -> Fields | None:
         try:

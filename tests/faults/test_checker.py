@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from kafka.partitioner.default import murmur2
 
-from tests.faults import checker, duties, push_checker, ticket_checker
+from tests.faults import checker, duties, evidence_checker, push_checker, ticket_checker
 from tests.faults.checker import Balance, Contract, Finding, Kept, Log, Run, Stored, Topics, Wrong
 from tests.faults.encoding import SCHEMAS, Fields, encoder
 
@@ -357,7 +357,8 @@ def test_partitions_are_kafkas() -> None:
         (checker, {"fastavro", "kafka"}),
         (duties, set()),
         (ticket_checker, {"fastavro", "kafka", "tests.faults.checker", "tests.faults.duties"}),
-        (push_checker, {"tests.faults.checker", "tests.faults.ticket_checker"}),
+        (evidence_checker, {"tests.faults.checker"}),
+        (push_checker, {"tests.faults.checker", "tests.faults.evidence_checker", "tests.faults.ticket_checker"}),
     ],
 )
 def test_it_shares_no_code_with_what_it_checks(witness: ModuleType, allowed: set[str]) -> None:

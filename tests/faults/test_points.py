@@ -27,7 +27,7 @@ from kafka.admin import MemberToRemove
 from hub.points import POINTS, VARIABLE
 from tests.brokers import Broker, emptied, until
 from tests.brokers import register as import_registry
-from tests.faults import checker, push_checker
+from tests.faults import checker, evidence_checker, push_checker
 from tests.faults.checker import Contract, Log, Run, Topics, register
 from tests.faults.duties import Duties
 from tests.faults.processes import (
@@ -339,12 +339,12 @@ class Cameras:
         for finding in judgement.found[:30]:
             print(*finding)
         assert Counter(finding.wrong for finding in judgement.found) == {}
-        alerts = [each.fields for each in judgement.records[feed.topic] if each.fields["accepted_at"] >= since]
-        named = {one["sha256"] for alert in alerts for one in alert["evidence"]}
-        files = [path for path in store.rglob("*") if path.is_file()]
+        alerts = [each for each in judgement.records[feed.topic] if each.fields["accepted_at"] >= since]
+        named = {one["sha256"] for alert in alerts for one in alert.fields["evidence"]}
+        held = evidence_checker.store(store)
         assert named
-        assert {path.parent.name + path.name for path in files} == named, "what is named, and no drafts"
-        assert all(sha256(path.read_bytes()).hexdigest() == path.parent.name + path.name for path in files)
+        assert held.keys() == set(map(evidence_checker.path_of, named)), "what is named, and no drafts"
+        assert list(evidence_checker.findings(((each.place, each.fields) for each in alerts), held)) == []
 
 
 @pytest.fixture(scope="class")

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from tests.faults import push_checker
 from tests.faults.checker import Balance, Contract, Finding, Stored, Topics, Wrong, partition_of
 from tests.faults.encoding import SCHEMAS, Fields, encoder
+from tests.faults.evidence_checker import LARGE_BYTES, Content, path_of, store
 from tests.faults.push_checker import SLACK_MS, Feed, PushRun
 
 BEGIN = 1_772_424_000_000  # 2026-03-02 12:00:00 in Beijing
@@ -43,6 +45,7 @@ class Story:
     records: dict[tuple[str, int], list[Stored]] = field(default_factory=dict)
     fates: dict[str, Counter[str]] = field(default_factory=lambda: {"camera": Counter(), "patrol": Counter()})
     decided: set[tuple[str, str]] = field(default_factory=set)
+    held: dict[str, Content] = field(default_factory=dict)
 
     def line(self, feed: str, what: str, sender: str, n: int, **more: object) -> None:
         self.lines[feed].append({"what": what, "at": self.now, "device": sender, "n": n, "sending": 0, **more})
@@ -75,7 +78,11 @@ class Story:
         self, feed: str, name: str, outcome: str, *, device: str = "", accepted_at: int = 0, town: str = HOME
     ) -> Stored:
         """It is accepted now, if nothing else is said; the router decides it at once, as `outcome` says or as a repetition."""
-        fields = {"id": name, "town": HOME, "device": device, "accepted_at": accepted_at or self.now}
+        fields: Fields = {"id": name, "town": HOME, "device": device, "accepted_at": accepted_at or self.now}
+        if feed == "camera":
+            # A picture that is kept, and one that is not.
+            picture = self.keeps(f"picture of {name}".encode())
+            fields["evidence"] = [picture, picture | {"sha256": "", "bytes": 0}]
         stored = self.append(f"alerts.{feed}", partition_of(HOME.encode()), fields)
         self.decides(stored, name, HOME, outcome if town == HOME else "handed-over")
         if town != HOME:
@@ -112,8 +119,18 @@ class Story:
             }
             self.append("ticket-events", partition_of(town.encode()), step)
 
-    def letter(self, feed: str, name: str) -> None:
-        self.append("dead-letters", 0, {"id": name, "feed": feed, "raw": b"", "accepted_at": self.now})
+    def keeps(self, content: bytes) -> Fields:
+        """It is put into the store: what a record says of it."""
+        name = sha256(content).hexdigest()
+        self.held[path_of(name)] = Content(name, len(content))
+        return {"sha256": name, "media_type": "image/jpeg", "bytes": len(content), "name": "picture"}
+
+    def letter(self, feed: str, name: str, raw: bytes = b"<cut") -> None:
+        """What is long is put into the store."""
+        fields: Fields = {"id": name, "feed": feed, "raw": raw, "accepted_at": self.now}
+        if len(raw) > LARGE_BYTES:
+            fields |= {"raw": b"", "evidence_sha256": self.keeps(raw)["sha256"]}
+        self.append("dead-letters", 0, fields)
 
     def run(self) -> PushRun:
         topics = Topics(tuple(one for place in sorted(self.records) for one in self.records[place]))
@@ -127,7 +144,7 @@ class Story:
             )
             for name in senders
         )
-        return PushRun(feeds, topics, CONTRACT)
+        return PushRun(feeds, topics, CONTRACT, evidence=self.held)
 
 
 def story(*, spool: bool) -> Story:
@@ -212,7 +229,7 @@ def patrol(s: Story) -> None:
     s.heard("patrol", DRONE, 2, ("patrol/1", "dead-lettered"), status=400)
     s.sent("patrol", SATELLITE, 2)
     s.alert("patrol", "spot/3", "opened")
-    s.letter("patrol", "patrol/2")
+    s.letter("patrol", "patrol/2", b"x" * (LARGE_BYTES + 1))
     s.heard("patrol", SATELLITE, 2, ("spot/3", "published"), ("patrol/2", "dead-lettered"))
     s.sent("patrol", DRONE, 3)
     s.alert("patrol", "WJ/1/EXCLUDED", "cleared", device="uav-1")
@@ -269,6 +286,7 @@ def test_nothing_is_found_in_a_sound_run(*, spool: bool) -> None:
     run = story(spool=spool).run()
     assert push_checker.findings(run) == []
     assert {record.topic for record in run.topics.records} == set(push_checker.RECORD_OF_TOPIC)
+    assert run.unjudged == set()
 
 
 def test_what_was_under_way_at_a_moment_is_pending() -> None:
@@ -631,3 +649,95 @@ def test_an_envelope_of_something_else_is_found(*, spool: bool) -> None:
             assert (record.place, Wrong.UNEXPECTED) in {
                 (one.where, one.wrong) for one in holding(run, [*others, other])
             }
+
+
+# ---- the evidence store
+
+
+def in_store(run: PushRun, **held: Content | None) -> list[Finding]:
+    """The findings when these files hold something else, or are not there; `held` by the SHA-256 in their names."""
+    to = {**(run.evidence or {}), **{path_of(name): content for name, content in held.items()}}
+    files = {path: content for path, content in to.items() if content}
+    return push_checker.findings(replace(run, evidence=files))
+
+
+def naming(run: PushRun, name: str) -> set[str]:
+    """Where the records lie that name this content."""
+    places = set()
+    for record, fields, _ in each_of(run, "alerts.camera", "dead-letters"):
+        named = {one["sha256"] for one in fields.get("evidence", ())} | {fields.get("evidence_sha256")}
+        places |= {record.place} if name in named else set()
+    return places
+
+
+def names(run: PushRun) -> list[str]:
+    """The SHA-256 of all that is kept."""
+    return [content.sha256 for content in (run.evidence or {}).values()]
+
+
+@WORLDS
+def test_evidence_that_is_missing_is_found(*, spool: bool) -> None:
+    """Of each record that names it, and of nothing else."""
+    run = story(spool=spool).run()
+    assert len(names(run)) > 8
+    for name in names(run):
+        found = {(one.where, one.wrong) for one in in_store(run, **{name: None})}
+        assert found == {(place, Wrong.EVIDENCE_MISSING) for place in naming(run, name)} != set()
+
+
+@WORLDS
+def test_evidence_that_was_altered_is_found(*, spool: bool) -> None:
+    """Other bytes of the same length, and the record's word on the length."""
+    run = story(spool=spool).run()
+    for name in names(run):
+        size = (run.evidence or {})[path_of(name)].size
+        found = {(one.where, one.wrong) for one in in_store(run, **{name: Content("0" * 64, size)})}
+        altered = {(place, Wrong.EVIDENCE_ALTERED) for place in naming(run, name)}
+        assert found == altered | {(path_of(name), Wrong.EVIDENCE_TORN)}
+    for record, fields, others in each_of(run, "alerts.camera"):
+        kept, not_kept = fields["evidence"]
+        for told in (kept["bytes"] + 1, 0):
+            other = changed(record, evidence=[kept | {"bytes": told}, not_kept])
+            assert (record.place, Wrong.EVIDENCE_ALTERED) in {
+                (one.where, one.wrong) for one in holding(run, [*others, other])
+            }
+
+
+@WORLDS
+def test_a_file_that_was_not_written_to_its_end_is_found(*, spool: bool) -> None:
+    """Under its final name, also where no record names it; what lies among the drafts is no content yet."""
+    run = story(spool=spool).run()
+    path, torn = f"ab/{'c' * 62}", Content("0" * 64, 17)
+    for where, wrong in ((path, Wrong.EVIDENCE_TORN), ("ab/notes", Wrong.UNEXPECTED), ("drafts/tmp1", None)):
+        found = push_checker.findings(replace(run, evidence={**(run.evidence or {}), where: torn}))
+        assert [(one.where, one.wrong) for one in found] == ([(where, wrong)] if wrong else [])
+
+
+def test_a_dead_letter_that_holds_what_it_names_or_is_too_long_is_found() -> None:
+    run = story(spool=True).run()
+    for record, fields, others in each_of(run, "dead-letters"):
+        raw = b"x" if fields["evidence_sha256"] else b"x" * (LARGE_BYTES + 1)
+        found = {(one.where, one.wrong) for one in holding(run, [*others, changed(record, raw=raw)])}
+        assert found == {(record.place, Wrong.FIELD)}
+
+
+def test_a_run_without_a_store_says_that_it_was_not_judged() -> None:
+    run = replace(story(spool=True).run(), evidence=None)
+    assert push_checker.findings(run) == []
+    assert run.unjudged == {"evidence"}
+
+
+def test_a_store_is_read_as_it_lies_there(tmp_path: Path) -> None:
+    """Each file by its path, its bytes by their hash: one that is broken off is not what its name says."""
+    assert store(tmp_path / "nothing") == {}
+    content = b"a picture"
+    name = sha256(content).hexdigest()
+    file = tmp_path / name[:2] / name[2:]
+    file.parent.mkdir()
+    (tmp_path / "drafts").mkdir()
+    (tmp_path / "drafts/tmp1").write_bytes(b"a pi")
+    for written in (content, content[:4]):
+        file.write_bytes(written)
+        held = store(tmp_path)
+        assert held.keys() == {path_of(name), "drafts/tmp1"}
+        assert held[path_of(name)] == (sha256(written).hexdigest(), len(written))
