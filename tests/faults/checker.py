@@ -647,7 +647,7 @@ def findings(run: Run) -> list[Finding]:
                 found.append(finding)
     for record in kept:
         found += _as_it_should_be(record, run)
-    found += _positions(run.topics)
+    found += positions(run.topics)
     accepted = list(_accepted(kept, run.outages))
     records, acceptances = _by_message(kept), _by_message(accepted)
     for message in run.log.messages:
@@ -757,7 +757,7 @@ def _as_it_should_be(record: Kept, run: Run) -> Iterator[Finding]:
         yield Finding(Wrong.HEADER, stored.place, f"{differing}")
 
 
-def _positions(topics: Topics) -> Iterator[Finding]:
+def positions(topics: Topics) -> Iterator[Finding]:
     """Offsets count from 0 without a gap: nothing here is compacted, expired or part of a transaction. Broker times never go back."""
     for records in topics.by_partition():
         for expected, record in enumerate(records):

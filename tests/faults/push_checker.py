@@ -27,6 +27,7 @@ from tests.faults.checker import (
     Topics,
     Unreadable,
     Wrong,
+    positions,
 )
 from tests.faults.evidence_checker import Store
 from tests.faults.evidence_checker import findings as evidence_findings
@@ -35,10 +36,14 @@ from tests.faults.ticket_checker import (
     EVENTS,
     HANDED_OVER,
     NO_CHANGE,
+    TICKETS,
     Place,
     Written,
+    histories,
+    latest,
     place_of,
     records_balance,
+    sequences,
 )
 
 RECORD_OF_TOPIC = {
@@ -48,6 +53,7 @@ RECORD_OF_TOPIC = {
     HANDED_OVER: "HandedOver",
     DECISIONS: "Decision",
     EVENTS: "TicketEvent",
+    TICKETS: "Ticket",
 }
 YES = frozenset({200, 400})
 """Statuses after which a sender does not send again: 400 is for a body of which nothing can be read, and which is kept all the same."""
@@ -191,6 +197,8 @@ class Judgement:
         for stored in run.topics.records:
             if (fields := self._decoded(stored.topic, stored.value, stored.place)) is not None:
                 self.records[stored.topic].append(Written(stored, fields))
+        by_connectors = {DEAD_LETTERS, *(feed.topic for feed in run.feeds)}
+        self.found += positions(Topics(tuple(one for one in run.topics.records if one.topic in by_connectors)))
         feeds = {feed.name for feed in run.feeds}
         for letter in self.records[DEAD_LETTERS]:
             if letter.fields["feed"] not in feeds:
@@ -208,6 +216,10 @@ class Judgement:
         ids = {place: each.id for place, each in accepted.items()}
         self.found += records_balance(ids, decisions, self.records[EVENTS])
         self.found += _decided_in_order(accepted, decisions)
+        self.found += sequences(decisions)
+        steps, states = self.records[EVENTS], self.records[TICKETS]
+        self.found += histories(decisions, steps, states)
+        self.found += latest((stored for stored in run.topics.records if stored.topic == TICKETS), steps, states)
         if run.evidence is not None:
             written = (each for feed in run.feeds for each in self.records[feed.topic])
             named = [(each.place, each.fields) for each in (*written, *self.records[DEAD_LETTERS])]

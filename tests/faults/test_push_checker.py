@@ -31,8 +31,37 @@ ENCODERS = {
     "handed-over": encoder("handed_over"),
     "decisions": encoder("decision"),
     "ticket-events": encoder("ticket_event", 2),
+    "tickets": encoder("ticket", 2),
 }
 CONTRACT = Contract(SCHEMAS)
+
+
+def whose(device: str) -> Fields:
+    """Place and owner of a device's tickets: a cell whose grid has a worker, one whose grid has a head only, and no place."""
+    match device:
+        case "cam":
+            return {
+                "lon": 113.5,
+                "lat": 34.5,
+                "place_mark": "inside",
+                "cell": f"{HOME}001001",
+                "grid": f"{HOME}001G01",
+            } | {
+                "owner_role": "worker",
+                "owner": "w01",
+            }
+        case "uav-1":
+            return {
+                "lon": 114.5,
+                "lat": 34.5,
+                "place_mark": "inside",
+                "cell": f"{HOME}002001",
+                "grid": f"{HOME}002G01",
+            } | {
+                "owner_role": "head",
+                "owner": "h01",
+            }
+    return {"place_mark": "unknown", "owner_role": "centre"} | dict.fromkeys(("cell", "grid", "owner"), "")
 
 
 @dataclass
@@ -46,6 +75,8 @@ class Story:
     fates: dict[str, Counter[str]] = field(default_factory=lambda: {"camera": Counter(), "patrol": Counter()})
     decided: set[tuple[str, str]] = field(default_factory=set)
     held: dict[str, Content] = field(default_factory=dict)
+    seqs: Counter[str] = field(default_factory=Counter)
+    open: dict[tuple[str, str], Fields] = field(default_factory=dict)
 
     def line(self, feed: str, what: str, sender: str, n: int, **more: object) -> None:
         self.lines[feed].append({"what": what, "at": self.now, "device": sender, "n": n, "sending": 0, **more})
@@ -67,10 +98,10 @@ class Story:
         messages = [{"id": one, "fate": what} for one, what in parts] if len(parts) > 1 else []
         self.line(feed, "answered", sender, n, sending=sending, status=status, id=name, fate=fate, messages=messages)
 
-    def append(self, topic: str, partition: int, fields: Fields) -> Stored:
+    def append(self, topic: str, partition: int, fields: Fields, key: str = "") -> Stored:
         self.now += 5
         lane = self.records.setdefault((topic, partition), [])
-        stored = Stored(topic, partition, len(lane), self.now, b"", (), ENCODERS[topic](fields))
+        stored = Stored(topic, partition, len(lane), self.now, key.encode(), (), ENCODERS[topic](fields))
         lane.append(stored)
         return stored
 
@@ -84,19 +115,22 @@ class Story:
             picture = self.keeps(f"picture of {name}".encode())
             fields["evidence"] = [picture, picture | {"sha256": "", "bytes": 0}]
         stored = self.append(f"alerts.{feed}", partition_of(HOME.encode()), fields)
-        self.decides(stored, name, HOME, outcome if town == HOME else "handed-over")
+        self.decides(stored, name, HOME, outcome if town == HOME else "handed-over", device)
         if town != HOME:
             about = {"topic": stored.topic, "partition": stored.partition, "offset": stored.offset, "key": b""}
             envelope = self.append(
                 "handed-over", partition_of(town.encode()), about | {"value": stored.value, "headers": []}
             )
-            self.decides(envelope, name, town, outcome)
+            self.decides(envelope, name, town, outcome, device)
         return stored
 
-    def decides(self, stored: Stored, name: str, town: str, outcome: str) -> None:
+    def decides(self, stored: Stored, name: str, town: str, outcome: str, device: str) -> None:
+        """And takes a step of the ticket that is open for this device."""
         outcome = "repeated" if (name, town) in self.decided else outcome
         self.decided.add((name, town))
-        ticket = f"{town}-{abs(hash(name)):x}" if outcome == "opened" else ""
+        self.seqs[town] += 1
+        takes_a_step = outcome in {"opened", "updated", "cleared"}
+        ticket = self.stepped(name, town, outcome, device) if takes_a_step else {"id": ""}
         fields = {
             "id": name,
             "town": town,
@@ -105,19 +139,49 @@ class Story:
             "partition": stored.partition,
             "offset": stored.offset,
             "outcome": outcome,
-            "ticket_id": ticket,
+            "ticket_id": ticket["id"],
+            "seq": self.seqs[town],
+            "now": self.now,
         }
-        self.append("decisions", partition_of(town.encode()), fields)
-        if ticket:
+        partition = partition_of(town.encode())
+        self.append("decisions", partition, fields)
+        if takes_a_step:
+            same = {
+                each: ticket[each]
+                for each in ("town", "version", "state", "decision_seq", "cell", "owner_role", "owner")
+            }
             step = {
-                "id": f"{ticket}/1",
-                "ticket_id": ticket,
-                "town": town,
-                "version": 1,
-                "step": "opened",
+                "id": f"{ticket['id']}/{ticket['version']}",
+                "ticket_id": ticket["id"],
+                "step": outcome,
                 "alert": name,
             }
-            self.append("ticket-events", partition_of(town.encode()), step)
+            self.append("ticket-events", partition, step | same | {"at": ticket["updated_at"]})
+            self.append("tickets", partition, ticket, ticket["id"])
+
+    def stepped(self, alert: str, town: str, outcome: str, device: str) -> Fields:
+        """A ticket after a step."""
+        if outcome == "opened":
+            name = f"{town}-{sha256(alert.encode()).hexdigest()[:16]}"
+            self.open[town, device] = {
+                "id": name,
+                "version": 0,
+                "town": town,
+                "alerts": 0,
+                "opened_at": self.now,
+                **whose(device),
+            }
+        ticket = self.open[town, device]
+        is_over = outcome == "cleared"
+        ticket |= {
+            "version": ticket["version"] + 1,
+            "alerts": ticket["alerts"] + (not is_over),
+            "state": "cleared" if is_over else "open",
+            "updated_at": self.now,
+            "cleared_at": self.now if is_over else None,
+            "decision_seq": self.seqs[town],
+        }
+        return ticket
 
     def keeps(self, content: bytes) -> Fields:
         """It is put into the store: what a record says of it."""
@@ -578,6 +642,8 @@ def test_more_or_less_than_one_record_of_an_alert_that_counts_is_found(*, spool:
 def test_an_alert_that_opens_two_tickets_is_found(*, spool: bool) -> None:
     run = story(spool=spool).run()
     for record, fields, others in each_of(run, "ticket-events"):
+        if fields["step"] != "opened":
+            continue
         second = changed(replace(record, offset=1001), id="x/1", ticket_id="x")
         found = [one for one in holding(run, [*others, record, second]) if one.wrong is Wrong.OPENED_TWICE]
         assert [one.where for one in found] == [fields["alert"]]
@@ -617,7 +683,163 @@ def test_a_repetition_of_what_was_not_decided_is_found(*, spool: bool) -> None:
     assert "cam/B is said to be repeated" in found[0].detail
 
 
+@WORLDS
+def test_decisions_of_a_town_that_are_not_numbered_in_their_order_are_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, "decisions"):
+        for seq in (fields["seq"] + 1, fields["seq"] - 1):
+            assert (record.place, Wrong.SEQ) in {
+                (one.where, one.wrong) for one in holding(run, [*others, changed(record, seq=seq)])
+            }
+
+
+# ---- tickets
+
+TICKET_TOPICS = ("ticket-events", "tickets")
+
+
+@WORLDS
+def test_a_step_or_a_state_that_is_missing_is_found(*, spool: bool) -> None:
+    """The first, the last, and one between; a ticket that is on one of the two topics only."""
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, *TICKET_TOPICS):
+        found = holding(run, others)
+        assert Wrong.NO_STEP in wrongs(found)
+        name = "ticket_id" if record.topic == "ticket-events" else "id"
+        rest = [fields_of(each) for each in others if each.topic == record.topic]
+        is_last = all(each["version"] < fields["version"] for each in rest if each[name] == fields[name])
+        assert (Wrong.LATEST in wrongs(found)) == is_last
+
+
+@WORLDS
+def test_a_step_or_a_state_that_is_there_twice_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, _, others in each_of(run, *TICKET_TOPICS):
+        assert wrongs(holding(run, [*others, record, replace(record, offset=1001)])) >= {Wrong.DOUBLE, Wrong.ORDER}
+
+
+@WORLDS
+def test_a_version_past_another_of_its_ticket_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    moved = 0
+    for record, fields, others in each_of(run, *TICKET_TOPICS):
+        name = "ticket_id" if record.topic == "ticket-events" else "id"
+        for other in [each for each in others if each.topic == record.topic and each.offset > record.offset]:
+            if fields_of(other)[name] == fields[name]:
+                found = holding(run, [*others, replace(record, offset=other.offset + 1000)])
+                assert Wrong.ORDER in wrongs(found)
+                moved += 1
+    assert moved > 10
+
+
+@WORLDS
+def test_a_ticket_whose_versions_have_a_gap_is_found(*, spool: bool) -> None:
+    """On both topics alike: each version is one more from the second on, and none says so but the numbers."""
+    run = story(spool=spool).run()
+    second = next(fields for _, fields, _ in each_of(run, "tickets") if fields["version"] == 2)
+    shifted = []
+    for record in run.topics.records:
+        fields = fields_of(record) if record.topic in TICKET_TOPICS else {}
+        ticket, version = fields.get("ticket_id", fields.get("id")), fields.get("version", 0)
+        is_later = ticket == second["id"] and version >= 2
+        shifted.append(changed(record, version=version + 1) if is_later else record)
+    assert wrongs(holding(run, shifted)) == {Wrong.NO_STEP, Wrong.UNEXPECTED}
+
+
+@WORLDS
+def test_a_ticket_that_says_something_else_than_its_steps_is_found(*, spool: bool) -> None:
+    """Each field that follows from the steps, in each version; of the last one it is what readers end up with."""
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, "tickets"):
+        end = max(
+            fields_of(each)["version"]
+            for each in run.topics.records
+            if each.topic == "tickets" and fields_of(each)["id"] == fields["id"]
+        )
+        others_than_the_first = () if fields["version"] == 1 else ("kind", "class_code", "lon", "device")
+        told = ("state", "updated_at", "decision_seq", "cell", "opened_at", "cleared_at", "alerts", "town")
+        for name in (*told, *others_than_the_first):
+            value = f"{fields[name]}x" if isinstance(fields[name], str) else (fields[name] or 0) + 1
+            found = holding(run, [*others, changed(record, **{name: value})])
+            assert (record.place, Wrong.FIELD) in {(one.where, one.wrong) for one in found}, name
+            is_told_by_the_step = name in {"state", "updated_at", "decision_seq", "cell"}
+            assert (Wrong.LATEST in wrongs(found)) == (is_told_by_the_step and fields["version"] == end)
+
+
+@WORLDS
+def test_a_step_that_is_not_the_one_decided_is_found(*, spool: bool) -> None:
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, "ticket-events"):
+        for to in ({"alert": "cam/X"}, {"at": fields["at"] + 1}, {"step": "updated"}, {"step": "opened"}):
+            if to.get("step") != fields["step"]:
+                assert Wrong.FIELD in wrongs(holding(run, [*others, changed(record, **to)])), to
+        assert Wrong.UNEXPECTED in wrongs(holding(run, [*others, changed(record, decision_seq=77)]))
+
+
+@WORLDS
+def test_a_decision_whose_step_is_missing_on_both_topics_is_found(*, spool: bool) -> None:
+    """As by a transaction of which a part is missing: the numbers of the ticket's versions close up where the step was the last."""
+    run = story(spool=spool).run()
+    for record, fields, _ in each_of(run, "decisions"):
+        if fields["outcome"] not in {"opened", "updated", "cleared"}:
+            continue
+        left = [
+            each
+            for each in run.topics.records
+            if each.topic not in TICKET_TOPICS
+            or (fields_of(each)["town"], fields_of(each)["decision_seq"]) != (fields["town"], fields["seq"])
+        ]
+        assert (record.place, Wrong.NO_STEP) in {(one.where, one.wrong) for one in holding(run, left)}
+
+
+def test_a_step_of_a_ticket_that_is_cleared_is_found() -> None:
+    """Opened again, or moved to another owner by a new registry, when nothing is left to do."""
+    run = story(spool=True).run()
+    cleared = next(fields for _, fields, _ in each_of(run, "ticket-events") if fields["step"] == "cleared")
+    state = next(
+        fields
+        for _, fields, _ in each_of(run, "tickets")
+        if (fields["id"], fields["state"]) == (cleared["ticket_id"], "cleared")
+    )
+    version = cleared["version"] + 1
+    partition = partition_of(HOME.encode())
+    more = cleared | {
+        "id": f"{state['id']}/{version}",
+        "version": version,
+        "step": "reassigned",
+        "alert": "",
+        "state": "open",
+    }
+    for step in ("reassigned", "updated"):
+        records = [
+            Stored("ticket-events", partition, 1001, BEGIN, b"", (), ENCODERS["ticket-events"](more | {"step": step})),
+            Stored(
+                "tickets",
+                partition,
+                1001,
+                BEGIN,
+                state["id"].encode(),
+                (),
+                ENCODERS["tickets"](state | {"version": version, "state": "open", "cleared_at": None}),
+            ),
+        ]
+        found = holding(run, [*run.topics.records, *records])
+        assert (records[0].place, Wrong.UNEXPECTED) in {(one.where, one.wrong) for one in found}
+
+
 # ---- what lies there
+
+
+@WORLDS
+def test_a_hole_among_offsets_and_a_time_that_goes_back_are_found(*, spool: bool) -> None:
+    """On the topics that connectors write, whatever lies there."""
+    run = story(spool=spool).run()
+    for record, _, others in each_of(run, *ALERTS, "dead-letters"):
+        lane = [each for each in others if (each.topic, each.partition) == (record.topic, record.partition)]
+        if any(each.offset > record.offset for each in lane):
+            assert Wrong.GAP in wrongs(holding(run, others))
+        if any(each.offset < record.offset for each in lane):
+            assert Wrong.BACKWARDS in wrongs(holding(run, [*others, replace(record, timestamp=BEGIN)]))
 
 
 @WORLDS
@@ -635,7 +857,8 @@ def test_what_is_no_record_or_one_of_another_topic_is_found(*, spool: bool) -> N
 def test_a_dead_letter_of_the_router_is_found(*, spool: bool) -> None:
     run = story(spool=spool).run()
     value = ENCODERS["dead-letters"]({"id": "x", "feed": "router", "raw": b"", "detail": "poison"})
-    letter = Stored("dead-letters", 0, 1001, BEGIN, b"", (), value)
+    end = max((one for one in run.topics.records if one.topic == "dead-letters"), key=lambda one: one.offset)
+    letter = Stored("dead-letters", 0, end.offset + 1, end.timestamp, b"", (), value)
     found = holding(run, [*run.topics.records, letter])
     assert [(one.where, one.wrong) for one in found] == [(letter.place, Wrong.UNEXPECTED)]
     assert "poison" in found[0].detail

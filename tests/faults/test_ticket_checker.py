@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,12 @@ class Writer:
     read: dict[int, list[Stored]] = field(default_factory=dict)
     ticks: dict[int, list[Fields]] = field(default_factory=dict)
     event: tuple[str, int, int] = ("", 0, -1)
+    registry: int = 0
+
+    @property
+    def versions(self) -> list[Fields]:
+        """What is in force; without a registry, where the run has none."""
+        return [*VERSIONS, *([{"name": "registry", "version": str(self.registry)}] if self.registry else [])]
 
     def append(self, topic: str, partition: int, key: str, value: bytes, named: Iterable[Any], at: int) -> Stored:
         lane = self.records.setdefault((topic, partition), [])
@@ -218,7 +225,7 @@ class Writer:
             "reasons": [*reasons],
             "ticket_id": ticket,
             "rule": rule,
-            "versions": VERSIONS,
+            "versions": self.versions,
         }
         named = headers(alert, "gridhub.decision", "/router", fields["now"])
         self.append("decisions", home(town), town, ENCODERS["decisions"](fields), named, fields["now"])
@@ -299,12 +306,12 @@ class Writer:
         )
         self.steps(device, outcome, rule, f"{device}/{rule}/{factor}/{start}", origin="watch", reasons=reasons)
 
-    def commits(self, town: str, *, partition: int | None = None) -> None:
-        """All that was read or passed since the last time."""
+    def commits(self, town: str, *, partition: int | None = None, at: int = 0) -> None:
+        """All that was read or passed since the last time. `at`: when, where that was nothing."""
         number = home(town) if partition is None else partition
         self.numbers[number] = self.numbers.get(number, 0) + 1
         read, ticks = self.read.pop(number, []), self.ticks.pop(number, [])
-        at = max([each["now"] for each in ticks] or [each.timestamp + 3 for each in read])
+        at = max([each["now"] for each in ticks] or [each.timestamp + 3 for each in read] or [at])
         slot, generation = (0, 3) if at < REBALANCED else (2, 5)
         ranges = []
         for topic in sorted({each.topic for each in read}):
@@ -317,7 +324,7 @@ class Writer:
             "generation": generation,
             "at": at,
             "program": "0.2.0",
-            "versions": VERSIONS,
+            "versions": self.versions,
             "ranges": ranges,
             "ticks": ticks,
         }
@@ -350,8 +357,8 @@ class Writer:
 ZHENGAN, SHUGANG = ROWS["plain"][4], ROWS["scaled"][4]
 
 
-def story() -> Writer:
-    w = Writer()
+def story(registry: int = 0) -> Writer:
+    w = Writer(registry=registry)
     means(w)
     alarms(w)
     astray(w)
@@ -744,6 +751,63 @@ def test_a_generation_that_goes_back_or_has_two_owners_is_found() -> None:
         other = replace(record, value=ENCODERS["journal"](fields), headers=tuple(form.headers))
         others = [each for each in run.written.records if each is not record]
         assert Wrong.GENERATION in wrongs(judged(run, [*others, other]))
+
+
+def adopted() -> RouterRun:
+    """A run in which another registry came, and all partitions have adopted it, when nothing else was left to do."""
+    w = story(registry=1)
+    w.registry = 2
+    for number in sorted(w.numbers):
+        w.commits("", partition=number, at=BEGIN + 67_500)
+    return replace(w.run(), registries=2)
+
+
+def with_registry(record: Stored, version: int) -> Stored:
+    """A journal record that names another."""
+    versions = [*VERSIONS, {"name": "registry", "version": str(version)}]
+    return replace(record, value=ENCODERS["journal"](decoded(record) | {"versions": versions}))
+
+
+def registry_of(record: Stored) -> int:
+    return int(decoded(record)["versions"][-1]["version"])
+
+
+def test_a_registry_that_is_adopted_while_nothing_else_happens_is_no_fault() -> None:
+    run = adopted()
+    assert len([one for one in run.written.records if one.topic == "journal" and registry_of(one) == 2]) == 3
+    assert ticket_checker.findings(run) == []
+
+
+def test_a_registry_that_a_partition_has_not_adopted_is_found() -> None:
+    """Its last record is missing, or names the one before, and then it has applied nothing."""
+    run = adopted()
+    for record in run.written.records:
+        if record.topic == "journal" and registry_of(record) == 2:
+            others = [each for each in run.written.records if each is not record]
+            assert wrongs(judged(run, others)) == {Wrong.OVERDUE}
+            found = wrongs(judged(run, [*others, with_registry(record, 1)]))
+            assert found == {Wrong.OVERDUE, Wrong.UNEXPECTED}
+
+
+def test_a_registry_that_is_adopted_twice_or_after_a_newer_one_is_found() -> None:
+    run = adopted()
+    journal = [one for one in run.written.records if one.topic == "journal"]
+    for before, record in pairwise(journal):
+        if before.partition != record.partition:
+            continue
+        others = [each for each in run.written.records if each is not before]
+        found = judged(run, [*others, with_registry(before, 2)])
+        if registry_of(record) == 1:
+            assert (record.place, Wrong.BACKWARDS) in {(one.where, one.wrong) for one in found}
+        else:
+            assert (record.place, Wrong.UNEXPECTED) in {(one.where, one.wrong) for one in found}
+
+
+def test_a_registry_that_nobody_brought_is_found() -> None:
+    """Two of them where one came, and a number that is not there yet."""
+    run = adopted()
+    assert Wrong.FIELD in wrongs(ticket_checker.findings(replace(run, registries=1)))
+    assert wrongs(ticket_checker.findings(replace(run, registries=3))) == {Wrong.OVERDUE}
 
 
 @pytest.mark.parametrize(

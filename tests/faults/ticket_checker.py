@@ -54,6 +54,22 @@ STANDARD = "GB/T 47678.5-2026"
 NOTICED_MS = 5_000
 Place = tuple[str, int, int]
 """Topic, partition, offset."""
+STEPS = frozenset({"opened", "updated", "cleared"})
+"""Outcomes that take a step of a ticket, which is called the same."""
+REASSIGNED = "reassigned"
+"""The step that no decision takes: a new map or roster gives a ticket to another."""
+AFTER_A_STEP = {
+    "version": "version",
+    "state": "state",
+    "updated_at": "at",
+    "decision_seq": "decision_seq",
+    "cell": "cell",
+    "owner_role": "owner_role",
+    "owner": "owner",
+}
+"""What a ticket says after a step, and how the step calls it."""
+CHANGES = frozenset({*AFTER_A_STEP, "grid", "place_mark", "cleared_at", "alerts"})
+"""What may be another after a step. All else of a ticket stays as it was opened."""
 # What says nothing new of an alert: it was decided before, or is decided elsewhere.
 NO_CHANGE = frozenset({"repeated", "forwarded", "handed-over"})
 
@@ -463,7 +479,8 @@ class Judgement:
         self._numbered()
         self._balance()
         self._tickets()
-        self._latest()
+        states = (stored for stored in run.written.records if stored.topic == TICKETS)
+        self.found += latest(states, self._written[EVENTS], self._written[TICKETS])
 
     @cached_property
     def tally(self) -> Tally:
@@ -715,21 +732,16 @@ class Judgement:
 
     def _numbered(self) -> None:
         """A town's decisions are numbered in their order, and follow the partition's; a device's alerts follow their offsets."""
+        self.found += sequences(self._written[DECISIONS])
         events = {id(each): due.event for due, each in self._decision_of.items()}
         for records in self._by_partition(DECISIONS):
-            seqs: dict[str, int] = defaultdict(int)
             latest: dict[str, int] = defaultdict(int)
             offsets: dict[str, int] = defaultdict(lambda: -1)
             for each in records:
                 fields = each.fields
                 town = fields["town"]
                 if fields["outcome"] == "forwarded":
-                    if fields["seq"]:
-                        self._wrong(Wrong.SEQ, each.place, f"{fields['seq']} for what its town has not seen")
                     continue
-                seqs[town] += 1
-                if fields["seq"] != seqs[town]:
-                    self._wrong(Wrong.SEQ, each.place, f"{town}: {fields['seq']}, not {seqs[town]}")
                 event = events.get(id(each), latest[town])
                 if event < latest[town]:
                     self._wrong(Wrong.ORDER, each.place, f"{fields['id']} was due before the decision before it")
@@ -757,10 +769,7 @@ class Judgement:
                     self._once(topic, there.pop((ticket, version), []), told[which])
             for each in (each for records in there.values() for each in records):
                 self._wrong(Wrong.UNEXPECTED, each.place, f"{each.fields['id']} version {each.fields['version']}")
-            for records in _grouped(self._written[topic], name).values():
-                for before, each in pairwise(records):
-                    if each.fields["version"] <= before.fields["version"]:
-                        self._wrong(Wrong.ORDER, each.place, f"version {each.fields['version']} behind {before.place}")
+            self.found += rising(self._written[topic], name)
 
     def _named(self) -> dict[str, Episode]:
         """Episodes by their ticket."""
@@ -843,22 +852,6 @@ class Judgement:
                 },
             )
 
-    def _latest(self) -> None:
-        """What a reader of the compacted topic ends up with is what the steps say; seen from the two topics alone."""
-        steps = {ticket: records[-1] for (ticket,), records in _grouped(self._written[EVENTS], "ticket_id").items()}
-        states = {stored.key: stored for stored in self._run.written.records if stored.topic == TICKETS}
-        last = {each.stored.key: each for each in self._written[TICKETS] if states[each.stored.key] is each.stored}
-        for key in {*last, *(ticket.encode() for ticket in steps)}:
-            step, state = steps.get(key.decode(errors="replace") if key else ""), last.get(key)
-            if step is None or state is None:
-                self._wrong(Wrong.LATEST, f"{key!r}", "on one of the two topics only")
-                continue
-            same = {"version": "version", "state": "state", "updated_at": "at", "decision_seq": "decision_seq"}
-            for name, told in same.items():
-                if state.fields[name] != step.fields[told]:
-                    detail = f"{name} is {state.fields[name]}, {step.fields[told]} at {step.place}"
-                    self._wrong(Wrong.LATEST, state.place, detail)
-
 
 def records_balance(
     alerts: Mapping[Place, str], decisions: Iterable[Written], steps: Iterable[Written]
@@ -909,6 +902,126 @@ def _opened_once(steps: Iterable[Written]) -> Iterator[Finding]:
         if len({each.fields["ticket_id"] for each in told}) > 1:
             detail = " and ".join(f"{each.fields['ticket_id']} at {each.place}" for each in told)
             yield Finding(Wrong.OPENED_TWICE, alert, f"has opened {detail}")
+
+
+def sequences(decisions: Iterable[Written]) -> Iterator[Finding]:
+    """A town's decisions are numbered 1, 2, 3 ... as they lie there; 0 stands for what does not touch the town."""
+    seqs: Counter[str] = Counter()
+    for each in decisions:
+        fields, town = each.fields, each.fields["town"]
+        if fields["outcome"] == "forwarded":
+            if fields["seq"]:
+                yield Finding(Wrong.SEQ, each.place, f"{fields['seq']} for what its town has not seen")
+            continue
+        seqs[town] += 1
+        if fields["seq"] != seqs[town]:
+            yield Finding(Wrong.SEQ, each.place, f"{town}: {fields['seq']}, not {seqs[town]}")
+
+
+# ---- what the ticket topics and the decisions say of each other
+
+
+def histories(decisions: Iterable[Written], steps: Sequence[Written], states: Sequence[Written]) -> Iterator[Finding]:
+    """Where it is not known what must follow: that tickets are stepped as decided, each version once on either topic, and both topics say the
+    same.
+    """
+    yield from _stepped(decisions, steps)
+    step_of, state_of = _grouped(steps, "ticket_id", "version"), _grouped(states, "id", "version")
+    versions: dict[str, set[int]] = defaultdict(set)
+    for ticket, version in (*step_of, *state_of):
+        versions[ticket].add(version)
+    for ticket, there in versions.items():
+        for version in range(1, len(there) + 1):
+            for topic, of in ((EVENTS, step_of), (TICKETS, state_of)):
+                if (count := len(of.get((ticket, version), ()))) != 1:
+                    wrong = Wrong.DOUBLE if count else Wrong.NO_STEP
+                    yield Finding(wrong, f"{topic} {ticket}", f"{count} records of version {version}")
+        for version in sorted(there - {*range(1, len(there) + 1)}):
+            yield Finding(Wrong.UNEXPECTED, ticket, f"version {version}, and {len(there)} versions in all")
+    for records, name in ((steps, "ticket_id"), (states, "id")):
+        yield from rising(records, name)
+    states_of = _grouped(states, "id")
+    for ticket, history in _grouped(steps, "ticket_id").items():
+        yield from _history(history, states_of.get(ticket, []))
+
+
+def _stepped(decisions: Iterable[Written], steps: Iterable[Written]) -> Iterator[Finding]:
+    """A decision that takes a step has one, and a step has its decision, but for those that a new registry takes."""
+    due = _grouped((each for each in decisions if each.fields["outcome"] in STEPS), "town", "seq")
+    taken = _grouped((each for each in steps if each.fields["step"] != REASSIGNED), "town", "decision_seq")
+    for each in (each for of, records in taken.items() if of not in due for each in records):
+        yield Finding(
+            Wrong.UNEXPECTED, each.place, f"{each.fields['step']} {each.fields['id']}, and nothing decided it"
+        )
+    for of, records in due.items():
+        for decision in records:
+            if len(taken.get(of, ())) != 1:
+                wrong = Wrong.DOUBLE if of in taken else Wrong.NO_STEP
+                detail = (
+                    f"{len(taken.get(of, ()))} steps of {decision.fields['ticket_id']}: {decision.fields['outcome']}"
+                )
+                yield Finding(wrong, decision.place, detail)
+            for each in taken.get(of, ()):
+                same = {"ticket_id": "ticket_id", "step": "outcome", "alert": "id", "at": "now", "town": "town"}
+                yield from _same(each, decision, same, Wrong.FIELD)
+
+
+def _history(steps: Sequence[Written], states: Sequence[Written]) -> Iterator[Finding]:
+    """A ticket is opened first and once, nothing follows when it is cleared, and each state is the one after its step."""
+    alerts, is_over = 0, False
+    by_version = sorted(steps, key=lambda one: int(one.fields["version"]))
+    stays = {name: value for one in states[:1] for name, value in one.fields.items() if name not in CHANGES}
+    for each in by_version:
+        fields, is_first = each.fields, each is by_version[0]
+        if (fields["step"] == "opened") != is_first or is_over:
+            yield Finding(Wrong.UNEXPECTED, each.place, f"{fields['step']} as version {fields['version']}")
+        alerts += fields["step"] in {"opened", "updated"}
+        is_over = fields["step"] == "cleared"
+        expected = {
+            **stays,
+            "town": fields["town"],
+            "opened_at": by_version[0].fields["at"],
+            "cleared_at": fields["at"] if is_over else None,
+            "alerts": alerts,
+        }
+        if fields["state"] != ("cleared" if is_over else "open"):
+            yield Finding(Wrong.FIELD, each.place, f"{fields['state']} after {fields['step']}")
+        for state in (one for one in states if one.fields["version"] == fields["version"]):
+            yield from _same(state, each, AFTER_A_STEP, Wrong.FIELD)
+            for name, value in expected.items():
+                if state.fields[name] != value:
+                    yield Finding(Wrong.FIELD, state.place, f"{name} is {state.fields[name]!r}, not {value!r}")
+
+
+def _same(one: Written, other: Written, names: Mapping[str, str], wrong: Wrong) -> Iterator[Finding]:
+    """Where the one says something else than the other, by the names that a field has in them."""
+    for name, told in names.items():
+        if one.fields[name] != other.fields[told]:
+            detail = f"{name} is {one.fields[name]!r}, {other.fields[told]!r} at {other.place}"
+            yield Finding(wrong, one.place, detail)
+
+
+def rising(records: Iterable[Written], name: str) -> Iterator[Finding]:
+    """Each ticket's versions stand in their order. `name`: the field that holds the ticket's id."""
+    for history in _grouped(records, name).values():
+        for before, each in pairwise(history):
+            if each.fields["version"] <= before.fields["version"]:
+                yield Finding(Wrong.ORDER, each.place, f"version {each.fields['version']} behind {before.place}")
+
+
+def latest(stored: Iterable[Stored], steps: Iterable[Written], states: Iterable[Written]) -> Iterator[Finding]:
+    """What a reader of the compacted topic ends up with is what the steps say; seen from the two topics alone. `stored`: all that lies on
+    `tickets`, `states`: what of it can be read.
+    """
+    last_step = {ticket: records[-1] for (ticket,), records in _grouped(steps, "ticket_id").items()}
+    last = {record.key: record for record in stored}
+    state_of = {each.stored.key: each for each in states if last[each.stored.key] is each.stored}
+    for key in {*state_of, *(ticket.encode() for ticket in last_step)}:
+        step, state = last_step.get(key.decode(errors="replace") if key else ""), state_of.get(key)
+        if step is None or state is None:
+            yield Finding(Wrong.LATEST, f"{key!r}", "on one of the two topics only")
+        else:
+            yield from _same(state, step, AFTER_A_STEP, Wrong.LATEST)
 
 
 def _grouped(records: Iterable[Written], *names: str) -> dict[tuple[Any, ...], list[Written]]:
