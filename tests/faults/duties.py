@@ -38,10 +38,22 @@ class Duties:
 
     def of(self, town: str, lon: float, lat: float, at: int) -> tuple[str, str, str, str]:
         """Cell, duty grid, role and person of a place of this town at a moment (ms UTC); the centre where nobody else answers."""
-        for cell, grid, polygons in self.cells:
+        cell = self.cell(town, lon, lat)
+        return (cell, *self.of_cell(cell, at))
+
+    def cell(self, town: str, lon: float, lat: float) -> str:
+        """The cell of this town that holds the place; empty where none does."""
+        for cell, _, polygons in self.cells:
             if cell.startswith(town) and any(_inside(rings, lon, lat) for rings in polygons):
-                return (cell, grid, *self._owner(grid, at))
-        return "", "", "centre", ""
+                return cell
+        return ""
+
+    def of_cell(self, name: str, at: int) -> tuple[str, str, str]:
+        """Duty grid, role and person of a cell at a moment (ms UTC); the centre where the map has no such cell, and where nobody else answers."""
+        for cell, grid, _ in self.cells:
+            if cell == name:
+                return (grid, *self._owner(grid, at))
+        return "", "centre", ""
 
     def _owner(self, grid: str, at: int) -> tuple[str, str]:
         today = (datetime.fromtimestamp(at / 1000, UTC) + timedelta(hours=8)).date()

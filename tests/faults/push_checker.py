@@ -29,6 +29,7 @@ from tests.faults.checker import (
     Wrong,
     positions,
 )
+from tests.faults.duties import Duties
 from tests.faults.evidence_checker import Store
 from tests.faults.evidence_checker import findings as evidence_findings
 from tests.faults.ticket_checker import (
@@ -36,11 +37,13 @@ from tests.faults.ticket_checker import (
     EVENTS,
     HANDED_OVER,
     NO_CHANGE,
+    REASSIGNED,
     TICKETS,
     Place,
     Written,
     histories,
     latest,
+    ownerless,
     place_of,
     records_balance,
     sequences,
@@ -150,18 +153,20 @@ class Feed:
 class PushRun:
     """All there is to judge by, once the spools are empty and the router has nothing left to read. `topics`: all of `RECORD_OF_TOPIC`.
 
-    `evidence`: what the store holds, by `evidence_checker.store`. What is None is not judged, and `unjudged` says so.
+    `evidence`: what the store holds, by `evidence_checker.store`. `duties`: whose a place is, by the registry that was in force all the time.
+    What is None is not judged, and `unjudged` says so.
     """
 
     feeds: tuple[Feed, ...]
     topics: Topics
     contract: Contract
     evidence: Store | None = None
+    duties: Duties | None = None
 
     @property
     def unjudged(self) -> frozenset[str]:
         """What nothing was given for."""
-        return frozenset(name for name in ("evidence",) if getattr(self, name) is None)
+        return frozenset(name for name in ("evidence", "duties") if getattr(self, name) is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,9 @@ class Judgement:
         steps, states = self.records[EVENTS], self.records[TICKETS]
         self.found += histories(decisions, steps, states)
         self.found += latest((stored for stored in run.topics.records if stored.topic == TICKETS), steps, states)
+        self.found += ownerless((*steps, *states))
+        if run.duties is not None:
+            self.found += _owners(steps, states, run.duties)
         if run.evidence is not None:
             written = (each for feed in run.feeds for each in self.records[feed.topic])
             named = [(each.place, each.fields) for each in (*written, *self.records[DEAD_LETTERS])]
@@ -441,3 +449,27 @@ def _decided_in_order(accepted: Mapping[Place, Kept], decisions: Iterable[Writte
             detail = f"{record.id} was accepted {earlier} ms before {before.id}, and decided after it"
             yield Finding(Wrong.ORDER, each.place, detail)
         latest[lane] = max(before, record, key=lambda one: one.accepted_at)
+
+
+# ---- tickets
+
+
+def _owners(steps: Iterable[Written], states: Iterable[Written], duties: Duties) -> Iterator[Finding]:
+    """A ticket is the work of whoever answered for its cell when it was opened or, by a new registry, given to another.
+
+    Which cell it is, only a point tells that lies inside one; of areas, and of places that are not known exactly, the ticket's word is taken.
+    """
+    moved = [each.fields for each in steps if each.fields["step"] == REASSIGNED]
+    for each in states:
+        fields = each.fields
+        moments = [
+            one["at"] for one in moved if one["ticket_id"] == fields["id"] and one["version"] <= fields["version"]
+        ]
+        told = fields["grid"], fields["owner_role"], fields["owner"]
+        due = duties.of_cell(fields["cell"], max([fields["opened_at"], *moments]))
+        if told != due:
+            yield Finding(Wrong.OWNER, each.place, f"{fields['cell'] or 'no cell'}: {told}, not {due}")
+        if fields["place_mark"] == "inside" and fields["lon"] is not None:
+            cell = duties.cell(fields["town"], fields["lon"], fields["lat"])
+            if fields["cell"] != cell:
+                yield Finding(Wrong.OWNER, each.place, f"lies in {cell or 'no cell'}, and {fields['cell']} is said")

@@ -17,9 +17,11 @@ import pytest
 
 from tests.faults import push_checker
 from tests.faults.checker import Balance, Contract, Finding, Stored, Topics, Wrong, partition_of
+from tests.faults.duties import Duties
 from tests.faults.encoding import SCHEMAS, Fields, encoder
 from tests.faults.evidence_checker import LARGE_BYTES, Content, path_of, store
 from tests.faults.push_checker import SLACK_MS, Feed, PushRun
+from tests.faults.ticket_checker import Written
 
 BEGIN = 1_772_424_000_000  # 2026-03-02 12:00:00 in Beijing
 HOME, OTHER = "410122106", "410122108"
@@ -36,32 +38,44 @@ ENCODERS = {
 CONTRACT = Contract(SCHEMAS)
 
 
+def square(lon: float, lat: float) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """A polygon of a degree."""
+    return (((lon, lat), (lon + 1, lat), (lon + 1, lat + 1), (lon, lat + 1)),)
+
+
+WORKED, HEADED, FORSAKEN = (f"{HOME}00{number}" for number in (1, 2, 3))
+DUTIES = Duties(
+    cells=(
+        (f"{WORKED}001", f"{WORKED}G01", (square(113, 34),)),
+        (f"{HEADED}001", f"{HEADED}G01", (square(114, 34),)),
+        (f"{FORSAKEN}001", f"{FORSAKEN}G01", (square(115, 34),)),
+    ),
+    village={f"{one}G01": one for one in (WORKED, HEADED, FORSAKEN)},
+    roster=(
+        ("worker", f"{WORKED}G01", "w01", "", ""),
+        ("worker", f"{HEADED}G01", "w02", "", "2026-03-01"),
+        ("head", f"{WORKED}G01", "h00", "", ""),
+        ("head", f"{HEADED}G01", "h01", "", ""),
+    ),
+)
+"""A grid with a worker, one whose worker has left the day before and which has a head, and one that has nobody."""
+
+
 def whose(device: str) -> Fields:
-    """Place and owner of a device's tickets: a cell whose grid has a worker, one whose grid has a head only, and no place."""
+    """Place and owner of a device's tickets; of what is seen without a device, no place is known."""
     match device:
         case "cam":
-            return {
-                "lon": 113.5,
-                "lat": 34.5,
-                "place_mark": "inside",
-                "cell": f"{HOME}001001",
-                "grid": f"{HOME}001G01",
-            } | {
-                "owner_role": "worker",
-                "owner": "w01",
-            }
+            place, village, owner = {"lon": 113.5, "lat": 34.5, "place_mark": "inside"}, WORKED, ("worker", "w01")
         case "uav-1":
-            return {
-                "lon": 114.5,
-                "lat": 34.5,
-                "place_mark": "inside",
-                "cell": f"{HOME}002001",
-                "grid": f"{HOME}002G01",
-            } | {
-                "owner_role": "head",
-                "owner": "h01",
-            }
-    return {"place_mark": "unknown", "owner_role": "centre"} | dict.fromkeys(("cell", "grid", "owner"), "")
+            place, village, owner = {"lon": 114.5, "lat": 34.5, "place_mark": "inside"}, HEADED, ("head", "h01")
+        case _:
+            return {"place_mark": "unknown", "owner_role": "centre"} | dict.fromkeys(("cell", "grid", "owner"), "")
+    return {
+        **place,
+        "cell": f"{village}001",
+        "grid": f"{village}G01",
+        **dict(zip(("owner_role", "owner"), owner, strict=True)),
+    }
 
 
 @dataclass
@@ -208,7 +222,7 @@ class Story:
             )
             for name in senders
         )
-        return PushRun(feeds, topics, CONTRACT, evidence=self.held)
+        return PushRun(feeds, topics, CONTRACT, evidence=self.held, duties=DUTIES)
 
 
 def story(*, spool: bool) -> Story:
@@ -351,6 +365,14 @@ def test_nothing_is_found_in_a_sound_run(*, spool: bool) -> None:
     assert push_checker.findings(run) == []
     assert {record.topic for record in run.topics.records} == set(push_checker.RECORD_OF_TOPIC)
     assert run.unjudged == set()
+
+
+@pytest.mark.parametrize("name", ["evidence", "duties"])
+def test_a_run_that_lacks_something_to_judge_by_says_so(name: str) -> None:
+    lacking: dict[str, Any] = {name: None}
+    run = replace(story(spool=True).run(), **lacking)
+    assert push_checker.findings(run) == []
+    assert run.unjudged == {name}
 
 
 def test_what_was_under_way_at_a_moment_is_pending() -> None:
@@ -827,6 +849,75 @@ def test_a_step_of_a_ticket_that_is_cleared_is_found() -> None:
         assert (records[0].place, Wrong.UNEXPECTED) in {(one.where, one.wrong) for one in found}
 
 
+def owned(run: PushRun, ticket: str, **to: Any) -> list[Finding]:
+    """The findings when all that is said of a ticket says something else of whose it is."""
+    altered = []
+    for record in run.topics.records:
+        fields = fields_of(record) if record.topic in TICKET_TOPICS else {}
+        is_it = ticket == fields.get("ticket_id", fields.get("id"))
+        altered.append(changed(record, **{name: to[name] for name in to if name in fields}) if is_it else record)
+    return holding(run, altered)
+
+
+def tickets_of(run: PushRun) -> dict[str, Fields]:
+    """The last state of each."""
+    return {fields["id"]: fields for _, fields, _ in each_of(run, "tickets")}
+
+
+@WORLDS
+def test_a_ticket_that_is_nobodys_is_found(*, spool: bool) -> None:
+    """Of a step, of a state, and of both alike: no role, a role that there is not, and no person where the role is a person's."""
+    run = story(spool=spool).run()
+    for record, fields, others in each_of(run, *TICKET_TOPICS):
+        for to in ({"owner_role": ""}, {"owner_role": "nobody"}, {"owner_role": "worker", "owner": ""}):
+            found = {(one.where, one.wrong) for one in holding(run, [*others, changed(record, **fields | to)])}
+            assert (record.place, Wrong.OWNERLESS) in found
+    for ticket in tickets_of(run):
+        assert Wrong.OWNERLESS in wrongs(owned(replace(run, duties=None), ticket, owner_role="", owner=""))
+
+
+@WORLDS
+def test_a_ticket_of_another_owner_than_map_and_roster_say_is_found(*, spool: bool) -> None:
+    """A head instead of the worker, who has left or who has not; another grid; the centre, though there is someone; another cell."""
+    run = story(spool=spool).run()
+    others: tuple[Fields, ...] = (
+        {"owner_role": "worker", "owner": "w02"},
+        {"owner_role": "head", "owner": "h00"},
+        {"owner_role": "second_head", "owner": "s01"},
+        {"grid": f"{FORSAKEN}G01"},
+        {"cell": f"{FORSAKEN}001", "grid": f"{FORSAKEN}G01", "owner_role": "centre", "owner": ""},
+    )
+    for ticket, fields in tickets_of(run).items():
+        for to in others:
+            # Where a point does not tell the cell, the ticket's word on it is taken.
+            is_wrong = "cell" not in to or fields["place_mark"] == "inside"
+            assert wrongs(owned(run, ticket, **to)) == ({Wrong.OWNER} if is_wrong else set()), to
+        if fields["owner"]:
+            assert wrongs(owned(run, ticket, owner_role="centre", owner="")) == {Wrong.OWNER}
+
+
+def test_a_ticket_that_a_new_registry_gives_to_another_is_judged_by_the_day_of_that() -> None:
+    """The drone's worker has left; a step that gives its ticket to the head is right on the day after, and wrong before."""
+    run = story(spool=True).run()
+    step = next(fields for _, fields, _ in each_of(run, "ticket-events") if fields["owner"] == "h01")
+    first = next(fields for _, fields, _ in each_of(run, "tickets") if fields["id"] == step["ticket_id"])
+    by_then, day = {"owner_role": "worker", "owner": "w02"}, 86_400_000
+    early, now = BEGIN - 2 * day, BEGIN
+    partition, key = partition_of(HOME.encode()), first["id"].encode()
+
+    def found(opened_at: int, moved_at: int) -> set[Wrong]:
+        events = [step | by_then | {"at": opened_at}, step | {"at": moved_at, "version": 2, "step": "reassigned"}]
+        states = [first | by_then | {"opened_at": opened_at}, first | {"opened_at": opened_at, "version": 2}]
+
+        def written(topic: str, all_fields: list[Fields]) -> list[Written]:
+            return [Written(Stored(topic, partition, at, now, key, (), b""), one) for at, one in enumerate(all_fields)]
+
+        return wrongs(push_checker._owners(written("ticket-events", events), written("tickets", states), DUTIES))
+
+    assert found(early, now) == set()
+    assert found(now, now) == found(early, early) == {Wrong.OWNER}
+
+
 # ---- what lies there
 
 
@@ -942,12 +1033,6 @@ def test_a_dead_letter_that_holds_what_it_names_or_is_too_long_is_found() -> Non
         raw = b"x" if fields["evidence_sha256"] else b"x" * (LARGE_BYTES + 1)
         found = {(one.where, one.wrong) for one in holding(run, [*others, changed(record, raw=raw)])}
         assert found == {(record.place, Wrong.FIELD)}
-
-
-def test_a_run_without_a_store_says_that_it_was_not_judged() -> None:
-    run = replace(story(spool=True).run(), evidence=None)
-    assert push_checker.findings(run) == []
-    assert run.unjudged == {"evidence"}
 
 
 def test_a_store_is_read_as_it_lies_there(tmp_path: Path) -> None:

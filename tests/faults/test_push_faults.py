@@ -20,6 +20,7 @@ import pytest
 
 from tests.brokers import Broker, until
 from tests.faults.checker import Contract, Topics
+from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
 from tests.faults.processes import (
     READY_WITHIN_S,
@@ -144,10 +145,10 @@ def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(ca
             for process in (*stage.connectors.values(), *stage.routers.routers)
             for line in process.told()
         )
-        evidence = store(data / "evidence")
+        evidence, duties = store(data / "evidence"), Duties.read(data / "registry")
     gc.collect()  # what the client has dropped, while the warning above is ignored
 
-    run = PushRun(feeds, topics, Contract(ROOT / "schemas"), evidence=evidence)
+    run = PushRun(feeds, topics, Contract(ROOT / "schemas"), evidence=evidence, duties=duties)
     judgement = Judgement(run)
     for kill in kills:
         kill.pending = sum(push.pending(kill.at) for feed in feeds for push in feed.pushes)

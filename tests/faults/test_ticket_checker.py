@@ -735,6 +735,17 @@ def test_a_decision_of_another_record_than_it_names_is_found() -> None:
     assert found >= {(one.place, Wrong.FIELD), (other.place, Wrong.FIELD)}
 
 
+def test_a_ticket_that_is_nobodys_is_found() -> None:
+    """No role, a role that there is not, and no person where the role is a person's."""
+    for run, record, others in each_record():
+        if record.topic not in {"tickets", "ticket-events"}:
+            continue
+        for to in ({"owner_role": ""}, {"owner_role": "nobody"}, {"owner_role": "head", "owner": ""}):
+            other = replace(record, value=ENCODERS[record.topic](decoded(record) | to))
+            found = {(one.where, one.wrong) for one in judged(run, [*others, other])}
+            assert (record.place, Wrong.OWNERLESS) in found
+
+
 def test_a_generation_that_goes_back_or_has_two_owners_is_found() -> None:
     run = story().run()
     journal = [r for r in run.written.records if (r.topic, r.partition) == ("journal", home(ZHENGAN))]

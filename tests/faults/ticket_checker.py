@@ -68,6 +68,8 @@ AFTER_A_STEP = {
     "owner": "owner",
 }
 """What a ticket says after a step, and how the step calls it."""
+OWNERS = frozenset({"worker", "head", "second_head", "centre"})
+"""Whose work a ticket can be; of the centre's queue no person needs to be named."""
 CHANGES = frozenset({*AFTER_A_STEP, "grid", "place_mark", "cleared_at", "alerts"})
 """What may be another after a step. All else of a ticket stays as it was opened."""
 # What says nothing new of an alert: it was decided before, or is decided elsewhere.
@@ -771,6 +773,8 @@ class Judgement:
                 self._wrong(Wrong.UNEXPECTED, each.place, f"{each.fields['id']} version {each.fields['version']}")
             self.found += rising(self._written[topic], name)
 
+        self.found += ownerless((*self._written[EVENTS], *self._written[TICKETS]))
+
     def _named(self) -> dict[str, Episode]:
         """Episodes by their ticket."""
         named: dict[str, Episode] = {}
@@ -999,6 +1003,14 @@ def _same(one: Written, other: Written, names: Mapping[str, str], wrong: Wrong) 
         if one.fields[name] != other.fields[told]:
             detail = f"{name} is {one.fields[name]!r}, {other.fields[told]!r} at {other.place}"
             yield Finding(wrong, one.place, detail)
+
+
+def ownerless(records: Iterable[Written]) -> Iterator[Finding]:
+    """Steps and states after which the ticket is nobody's work."""
+    for each in records:
+        role, person = each.fields["owner_role"], each.fields["owner"]
+        if role not in OWNERS or (role != "centre" and not person):
+            yield Finding(Wrong.OWNERLESS, each.place, f"owner_role is {role!r}, owner {person!r}")
 
 
 def rising(records: Iterable[Written], name: str) -> Iterator[Finding]:
