@@ -47,6 +47,7 @@ from tests.faults.ticket_checker import (
     place_of,
     records_balance,
     sequences,
+    views,
 )
 
 RECORD_OF_TOPIC = {
@@ -153,20 +154,21 @@ class Feed:
 class PushRun:
     """All there is to judge by, once the spools are empty and the router has nothing left to read. `topics`: all of `RECORD_OF_TOPIC`.
 
-    `evidence`: what the store holds, by `evidence_checker.store`. `duties`: whose a place is, by the registry that was in force all the time.
+    `again`: the same topics, as a reader saw them that was there all the time. `evidence`: what the store holds, by `evidence_checker.store`. `duties`: whose a place is, by the registry that was in force all the time.
     What is None is not judged, and `unjudged` says so.
     """
 
     feeds: tuple[Feed, ...]
     topics: Topics
     contract: Contract
+    again: Topics | None = None
     evidence: Store | None = None
     duties: Duties | None = None
 
     @property
     def unjudged(self) -> frozenset[str]:
         """What nothing was given for."""
-        return frozenset(name for name in ("evidence", "duties") if getattr(self, name) is None)
+        return frozenset(name for name in ("again", "evidence", "duties") if getattr(self, name) is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,8 @@ class Judgement:
         self.found += histories(decisions, steps, states)
         self.found += latest((stored for stored in run.topics.records if stored.topic == TICKETS), steps, states)
         self.found += ownerless((*steps, *states))
+        if run.again is not None:
+            self.found += views(run.topics, run.again)
         if run.duties is not None:
             self.found += _owners(steps, states, run.duties)
         if run.evidence is not None:

@@ -310,6 +310,7 @@ class Cameras:
     broker: Broker
     connector: Connector
     router: Router
+    follower: Follower
     logs: list[Path] = field(default_factory=list)
 
     @contextmanager
@@ -327,7 +328,9 @@ class Cameras:
         """All that is wrong fails the test. What alerts name since then is in the store, and is what it was."""
         balance = self.connector.balance()
         until(lambda: unread(self.broker.bootstrap, PUSHED) == 0, READ_WITHIN_S)
-        topics = Topics.read(self.broker.bootstrap, within_s=READ_WITHIN_S, topics=push_checker.RECORD_OF_TOPIC)
+        with self.router.frozen():  # as above
+            topics = Topics.read(self.broker.bootstrap, within_s=READ_WITHIN_S, topics=push_checker.RECORD_OF_TOPIC)
+            again = self.follower.seen(topics, READ_WITHIN_S)
         told = tuple(
             # Each run counts a camera's messages from 1.
             replace(push, n=push.n + run * MESSAGES)
@@ -335,7 +338,9 @@ class Cameras:
             for push in push_checker.pushes(log)
         )
         feed = push_checker.Feed("camera", told, {}, balance)
-        judgement = push_checker.Judgement(push_checker.PushRun((feed,), topics, Contract(ROOT / "schemas")))
+        duties = Duties.read(ROOT / "deploy/town")
+        run = push_checker.PushRun((feed,), topics, Contract(ROOT / "schemas"), again=again, duties=duties)
+        judgement = push_checker.Judgement(run)
         for finding in judgement.found[:30]:
             print(*finding)
         assert Counter(finding.wrong for finding in judgement.found) == {}
@@ -353,7 +358,9 @@ def cameras(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     data = tmp_path_factory.mktemp("cameras")
     router = Router(0, data, broker.bootstrap, SESSION_TIMEOUT_MS)
     router.start()
-    yield Cameras(data, broker, Connector(data, broker.bootstrap, "camera"), router)
+    follower = Follower(broker.bootstrap, push_checker.RECORD_OF_TOPIC)
+    yield Cameras(data, broker, Connector(data, broker.bootstrap, "camera"), router, follower)
+    follower.close()
     assert router.stop() == 0
 
 

@@ -222,7 +222,7 @@ class Story:
             )
             for name in senders
         )
-        return PushRun(feeds, topics, CONTRACT, evidence=self.held, duties=DUTIES)
+        return PushRun(feeds, topics, CONTRACT, again=topics, evidence=self.held, duties=DUTIES)
 
 
 def story(*, spool: bool) -> Story:
@@ -323,9 +323,9 @@ def wrongs(found: Iterable[Finding]) -> set[Wrong]:
 
 
 def holding(run: PushRun, records: Iterable[Stored]) -> list[Finding]:
-    """The findings when the topics hold these."""
+    """The findings when both readers see these."""
     topics = Topics(tuple(sorted(records, key=lambda one: (one.topic, one.partition, one.offset))))
-    return push_checker.findings(replace(run, topics=topics))
+    return push_checker.findings(replace(run, topics=topics, again=topics))
 
 
 def fields_of(record: Stored) -> Fields:
@@ -367,7 +367,7 @@ def test_nothing_is_found_in_a_sound_run(*, spool: bool) -> None:
     assert run.unjudged == set()
 
 
-@pytest.mark.parametrize("name", ["evidence", "duties"])
+@pytest.mark.parametrize("name", ["again", "evidence", "duties"])
 def test_a_run_that_lacks_something_to_judge_by_says_so(name: str) -> None:
     lacking: dict[str, Any] = {name: None}
     run = replace(story(spool=True).run(), **lacking)
@@ -963,6 +963,19 @@ def test_an_envelope_of_something_else_is_found(*, spool: bool) -> None:
             assert (record.place, Wrong.UNEXPECTED) in {
                 (one.where, one.wrong) for one in holding(run, [*others, other])
             }
+
+
+@WORLDS
+def test_a_record_that_only_one_reader_was_shown_is_found(*, spool: bool) -> None:
+    """As of a transaction that came to nothing; or both were shown something there, and not the same."""
+    run = story(spool=spool).run()
+    for record, _, others in each_of(run, *push_checker.RECORD_OF_TOPIC):
+        less, altered = Topics(tuple(others)), Topics((*others, replace(record, timestamp=record.timestamp + 1)))
+        for seen in (less, altered):
+            found = [one for one in push_checker.findings(replace(run, again=seen)) if one.wrong is Wrong.VIEW]
+            assert [one.where for one in found] == [record.place]
+        found = push_checker.findings(replace(run, topics=less))
+        assert (record.place, Wrong.VIEW) in {(one.where, one.wrong) for one in found}
 
 
 # ---- the evidence store

@@ -468,7 +468,7 @@ class Judgement:
         self._written = self._read_all()
         self._inputs = self._came()
         self.partitions = [Partition(number, run.rules) for number in range(PARTITIONS)]
-        self._views()
+        self.found += views(run.written, run.again)
         self._forms()
         self._versions()
         self._journal()
@@ -558,14 +558,6 @@ class Judgement:
             if not came.envelope and not came.is_home and envelopes[origin] != 1:
                 self._wrong(Wrong.PARTITION, came.stored.place, f"handed over {envelopes[origin]} times, not once")
         return inputs
-
-    def _views(self) -> None:
-        one, other = ({place_of(each): each for each in view.records} for view in (self._run.written, self._run.again))
-        for place in sorted(one.keys() | other.keys()):
-            if one.get(place) != other.get(place):
-                missing = "one" if place not in one else "the other" if place not in other else ""
-                detail = f"not seen by {missing} of two readers" if missing else "two readers saw different records"
-                self._wrong(Wrong.VIEW, "/".join(map(str, place)), detail)
 
     def _forms(self) -> None:
         """Key, partition, time and headers of each record; no two are equal."""
@@ -920,6 +912,16 @@ def sequences(decisions: Iterable[Written]) -> Iterator[Finding]:
         seqs[town] += 1
         if fields["seq"] != seqs[town]:
             yield Finding(Wrong.SEQ, each.place, f"{town}: {fields['seq']}, not {seqs[town]}")
+
+
+def views(one: Topics, again: Topics) -> Iterator[Finding]:
+    """Two readers of committed records, of whom one was there all the time, have seen the same: nothing of work that came to nothing."""
+    seen, other = ({place_of(each): each for each in view.records} for view in (one, again))
+    for place in sorted(seen.keys() | other.keys()):
+        if seen.get(place) != other.get(place):
+            missing = "one" if place not in seen else "the other" if place not in other else ""
+            detail = f"not seen by {missing} of two readers" if missing else "two readers saw different records"
+            yield Finding(Wrong.VIEW, "/".join(map(str, place)), detail)
 
 
 # ---- what the ticket topics and the decisions say of each other
