@@ -93,6 +93,8 @@ class Wrong(StrEnum):
     EVIDENCE_MISSING = "evidence_missing"  # a record names a content that is not in the store
     EVIDENCE_ALTERED = "evidence_altered"  # it is there, and has other bytes or another length than the record says
     EVIDENCE_TORN = "evidence_torn"  # a file under a final name is not what its name says: half written, or spoilt
+    # What `personal_checker` finds.
+    PERSONAL = "personal"  # a person's number or name, or a number plate, where nobody needs it
 
 
 class Finding(NamedTuple):

@@ -112,6 +112,16 @@ class Served:
         return [line for line in lines if isinstance(line, dict)]
 
 
+def spoken(processes: Iterable[Served]) -> dict[str, str]:
+    """What each has logged over all its lives, and what the metrics of its present life say, if it has one."""
+    texts = {}
+    for each in processes:
+        texts[f"{each.name}.log"] = each.log.read_text(encoding="utf-8", errors="replace")
+        if each.process.poll() is None:
+            texts[f"{each.name} metrics"] = each.get("/metrics")
+    return texts
+
+
 class Connector(Served):
     """`python -m connectors <feed>` on a port that stays the same from life to life."""
 

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.brokers import Broker, until
+from tests.faults import personal_checker
 from tests.faults.checker import (
     TOPIC_OF_CLASS,
     Attempt,
@@ -26,7 +27,7 @@ from tests.faults.checker import (
     findings,
     register,
 )
-from tests.faults.processes import READY_WITHIN_S, ROOT, Connector, Watch, now_ms, prepare, simulated
+from tests.faults.processes import READY_WITHIN_S, ROOT, Connector, Watch, now_ms, prepare, simulated, spoken
 
 STATIONS, MESSAGES = 40, 20_000
 MANNERS = {
@@ -77,6 +78,7 @@ def test_what_was_answered_is_kept_once_and_in_order_through_kills_of_connector_
         balance = connector.balance()
         log, topics = Log.read(sent), Topics.read(broker.bootstrap, within_s=READ_WITHIN_S)
         told = [line["event"] for line in connector.told()]
+        texts = spoken([connector])
 
     run = Run(
         log=log,
@@ -88,6 +90,9 @@ def test_what_was_answered_is_kept_once_and_in_order_through_kills_of_connector_
         outages=tuple((kill.at - UNDER_WAY_MS, kill.over + CATCHING_UP_MS) for kill in kills),
     )
     found = findings(run)
+    found += personal_checker.findings(
+        run.contract, topics.records, texts, personal_checker.names(ROOT / "deploy/town")
+    )
     for kill in kills:
         kill.pending = pending_at(kill.at, log)
     print(report(run, kills, stations_s, time.monotonic() - started))

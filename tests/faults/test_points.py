@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -27,8 +27,8 @@ from kafka.admin import MemberToRemove
 from hub.points import POINTS, VARIABLE
 from tests.brokers import Broker, emptied, until
 from tests.brokers import register as import_registry
-from tests.faults import checker, evidence_checker, push_checker
-from tests.faults.checker import Contract, Log, Run, Topics, register
+from tests.faults import checker, evidence_checker, personal_checker, push_checker
+from tests.faults.checker import Contract, Finding, Log, Run, Stored, Topics, register
 from tests.faults.duties import Duties
 from tests.faults.processes import (
     GROUP,
@@ -41,6 +41,7 @@ from tests.faults.processes import (
     Served,
     now_ms,
     simulated,
+    spoken,
     unread,
 )
 from tests.faults.ticket_checker import HANDED_OVER, INPUTS, WRITTEN, Judgement, RouterRun, Rule
@@ -103,6 +104,12 @@ def frozen(broker: Broker) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def personal(records: Iterable[Stored], *served: Served) -> list[Finding]:
+    """Personal data in what was written, and in what those say who have written it."""
+    known = personal_checker.names(ROOT / "deploy/town")
+    return personal_checker.findings(Contract(ROOT / "schemas"), records, spoken(served), known)
 
 
 def put_out_of_the_group(bootstrap: str) -> None:
@@ -202,6 +209,7 @@ class Town:
             )
         )
         found = checker.findings(run) + judgement.found
+        found += personal((*run.topics.records, *written.records), self.connector, self.router)
         for finding in found[:30]:
             print(*finding)
         assert Counter(finding.wrong for finding in found) == {}
@@ -341,9 +349,10 @@ class Cameras:
         duties = Duties.read(ROOT / "deploy/town")
         run = push_checker.PushRun((feed,), topics, Contract(ROOT / "schemas"), again=again, duties=duties)
         judgement = push_checker.Judgement(run)
-        for finding in judgement.found[:30]:
+        found = judgement.found + personal(topics.records, self.connector, self.router)
+        for finding in found[:30]:
             print(*finding)
-        assert Counter(finding.wrong for finding in judgement.found) == {}
+        assert Counter(finding.wrong for finding in found) == {}
         alerts = [each for each in judgement.records[feed.topic] if each.fields["accepted_at"] >= since]
         named = {one["sha256"] for alert in alerts for one in alert.fields["evidence"]}
         held = evidence_checker.store(store)

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.brokers import Broker, until
+from tests.faults import personal_checker
 from tests.faults.checker import Contract, Topics
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
@@ -34,6 +35,7 @@ from tests.faults.processes import (
     now_ms,
     prepare,
     simulated,
+    spoken,
     unread,
 )
 from tests.faults.push_checker import RECORD_OF_TOPIC, Feed, Judgement, PushRun, pushes
@@ -59,6 +61,8 @@ PLAN = (
     ("router", 8200),
 )
 """Whom, once so many messages of all feeds were answered. What patrols were told while Kafka was away, their connector's death must not take along."""
+ACCUSED = "张某"
+"""Whom the simulated satellites name with each spot."""
 SESSION_TIMEOUT_MS = 6_000
 NOTICED_WITHIN_S, KILLED_WITHIN_S, SENT_WITHIN_S, READ_WITHIN_S = 15.0, 40.0, 240.0, 60.0
 
@@ -141,10 +145,12 @@ def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(ca
             # Only once nothing is in a spool, all that was answered is on its topic.
             balances = {feed: connector.balance() for feed, connector in stage.connectors.items()}
             stage.wait_for(lambda: unread(stage.broker.bootstrap, INPUTS) == 0, READ_WITHIN_S)
+            texts = spoken([*stage.connectors.values(), *stage.routers.routers])
             # Time decides, too: with a router nothing would stand still between one look and the next.
             code = stage.routers.stop()
             topics = Topics.read(stage.broker.bootstrap, within_s=READ_WITHIN_S, topics=RECORD_OF_TOPIC)
             again = stage.follower.seen(topics, READ_WITHIN_S)
+            everything = Topics.read(stage.broker.bootstrap, within_s=READ_WITHIN_S, topics=personal_checker.TOPICS)
         feeds = tuple(Feed(feed, pushes(log_of(data, feed)), senders_of(feed), balances[feed]) for feed in FEEDS)
         told = Counter(
             str(line["event"])
@@ -156,13 +162,15 @@ def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(ca
 
     run = PushRun(feeds, topics, Contract(ROOT / "schemas"), again=again, evidence=evidence, duties=duties)
     judgement = Judgement(run)
+    known = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
+    found = judgement.found + personal_checker.findings(run.contract, everything.records, texts, known)
     for kill in kills:
         kill.pending = sum(push.pending(kill.at) for feed in feeds for push in feed.pushes)
     print(report(feeds, judgement, kills, stage.routers.ended))
     print(f"{'seconds':28} {sent_s:.0f} until all were answered, with everything {time.monotonic() - began:.0f}")
-    for finding in judgement.found[:50]:
+    for finding in found[:50]:
         print(*finding)
-    assert Counter(finding.wrong for finding in judgement.found) == {}
+    assert Counter(finding.wrong for finding in found) == {}
     assert told["defect"] == 0
     assert code == [0]
     assert [len(feed.pushes) for feed in feeds] == [MESSAGES] * len(FEEDS)

@@ -28,7 +28,7 @@ from kafka import KafkaConsumer
 
 from hub.settings import Settings
 from tests.brokers import Broker
-from tests.faults import checker, replays
+from tests.faults import checker, personal_checker, replays
 from tests.faults.checker import PARTITIONS, Contract, Log, Run, Stored, Topics, register
 from tests.faults.duties import Duties
 from tests.faults.processes import (
@@ -42,6 +42,7 @@ from tests.faults.processes import (
     partitions_of,
     prepare,
     simulated,
+    spoken,
     unread,
 )
 from tests.faults.ticket_checker import INPUTS, JOURNAL, NOTICED_MS, TICKETS, WRITTEN, Judgement, RouterRun, Rule
@@ -162,6 +163,7 @@ class Carried:
     left_open: set[str]
     aborted: int
     told: dict[str, Counter[str]]
+    texts: dict[str, str]
     equal: dict[str, bool]
 
 
@@ -175,7 +177,10 @@ def test_one_ticket_for_one_episode_through_kills_of_routers_connector_and_broke
     gc.collect()  # what the client has dropped, while the warning above is ignored
     run = carried.run
     judgement = Judgement(run)
+    records = run.run.topics.records + run.written.records
+    names = personal_checker.names(ROOT / "deploy/town")
     found = checker.findings(run.run) + judgement.found
+    found += personal_checker.findings(run.run.contract, records, carried.texts, names)
     cleared = carried.left_open & tickets_in("cleared", run.written)
     print(report(carried, judgement, cleared, time.monotonic() - started))
     for finding in found[:60]:
@@ -213,11 +218,12 @@ def carried_out() -> Carried:
         stage.routers.wait_for(lambda: now_ms() > decided and stage.is_read(), READ_WITHIN_S + WAIT_S)
         run = stage.evidence(log, kills)
         aborted = in_all(stage.broker.bootstrap) - len(run.written.records)
+        texts = spoken([stage.connector, *stage.routers.routers])
         codes += stage.routers.stop()
         told = {each.name: Counter(str(line["event"]) for line in each.told()) for each in stage.routers.routers}
         journal = [each for each in run.written.records if each.topic == JOURNAL]
         equal = replayed(stage.broker.bootstrap, journal)
-        return Carried(run, kills, stage.routers.ended, codes, left_open, aborted, told, equal)
+        return Carried(run, kills, stage.routers.ended, codes, left_open, aborted, told, texts, equal)
 
 
 def kill_by_chance(stations: Popen[bytes], stage: Stage) -> list[Kill]:
