@@ -592,6 +592,65 @@ def test_a_record_that_nobody_sent_is_found(seed: int) -> None:
         assert wrongs(changed(run, record, value=made_up.value)) & {Wrong.MADE_UP}
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_more_records_than_a_message_was_sent_are_found(seed: int) -> None:
+    """Each of them accepted at a moment of its own."""
+    for run, record, _ in each_record(seed):
+        fields = CONTRACT.decode(record.value or b"")[1]
+        late = max(each.timestamp for each in run.topics.records)
+        more = [
+            replace(record, timestamp=late, value=ENCODERS[record.topic](fields | {"accepted_at": late - number}))
+            for number in reversed(range(3))
+        ]
+        found = rewritten(run, lambda records, more=more: [*records, *more])  # type: ignore[misc]
+        # What holds no QN has another id in another minute, and is not known by it.
+        assert wrongs(found) & {Wrong.TOO_MANY, Wrong.MADE_UP}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_no_record_is_found(seed: int) -> None:
+    for run, record, _ in each_record(seed):
+        for value in (None, b"", b"{}", (record.value or b"")[:-1]):
+            assert Wrong.UNREADABLE in wrongs(changed(run, record, value=value))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_time_of_the_broker_that_goes_back_or_is_before_the_acceptance_is_found(seed: int) -> None:
+    for run, record, _ in each_record(seed):
+        found = wrongs(changed(run, record, timestamp=BEGIN - 1))
+        assert Wrong.TIME in found
+        assert (Wrong.BACKWARDS in found) == (record.offset > 0)
+
+
+def test_a_record_that_was_accepted_before_it_was_sent_is_found() -> None:
+    for run, record, _ in each_record(1):
+        fields = CONTRACT.decode(record.value or b"")[1]
+        value = ENCODERS[record.topic](fields | {"accepted_at": BEGIN - 1})
+        assert wrongs(changed(run, record, value=value)) & {Wrong.TIME, Wrong.MADE_UP}
+
+
+def test_a_dead_letter_with_another_reason_is_found() -> None:
+    altered = 0
+    for run, record, _ in each_record(1):
+        if record.topic == "dead-letters":
+            fields = CONTRACT.decode(record.value or b"")[1]
+            for reason in ("", "poison", "crc" if fields["reason"] != "crc" else "length"):
+                value = ENCODERS["dead-letters"](fields | {"reason": reason})
+                assert Wrong.REASON in wrongs(changed(run, record, value=value))
+                altered += 1
+    assert altered > 9
+
+
+def test_two_messages_with_one_identity_are_found() -> None:
+    """Of which nobody could tell which one a record comes of."""
+
+    def twice(line: dict[str, Any]) -> list[dict[str, Any]]:
+        is_one = line["what"] == "sent" and line["expect"] in {"reading", "alert"} and line["attempt"] == 1
+        return [line, line | {"n": line["n"] + 1000}] if is_one else [line]
+
+    assert Wrong.AMBIGUOUS in wrongs(tampered(1, twice))
+
+
 def test_a_fate_that_is_missing_in_the_connectors_sum_is_found() -> None:
     run = Story(1).run()
     for fate in run.balance.fates:

@@ -511,8 +511,23 @@ def test_it_tells_what_the_run_came_to() -> None:
 
 
 def test_a_record_removed_is_found() -> None:
+    """By what it was for; of a ticket's last record also by what readers end up with."""
+    lacks = {
+        "decisions": {Wrong.UNDECIDED},
+        "ticket-events": {Wrong.NO_STEP},
+        "tickets": {Wrong.NO_STEP},
+        "journal": {Wrong.NUMBER, Wrong.RANGE},
+        "handed-over": {Wrong.PARTITION},
+    }
     for run, record, others in each_record():
-        assert judged(run, others), record
+        found = wrongs(judged(run, others))
+        assert found & lacks[record.topic], record
+        name = {"ticket-events": "ticket_id", "tickets": "id"}.get(record.topic)
+        if name:
+            rest = [decoded(each) for each in others if each.topic == record.topic]
+            fields = decoded(record)
+            is_last = all(each["version"] < fields["version"] for each in rest if each[name] == fields[name])
+            assert (Wrong.LATEST in found) == is_last
 
 
 def test_a_record_doubled_is_found() -> None:
@@ -554,7 +569,9 @@ def test_a_record_past_another_that_must_come_first_is_found() -> None:
             and "forwarded" not in {decoded(each).get("outcome"), decoded(record).get("outcome")}
         ]
         for other in behind:
-            assert judged(run, [*others, replace(record, offset=other.offset + 1)]), (record, other)
+            found = wrongs(judged(run, [*others, replace(record, offset=other.offset + 1)]))
+            expected = {"decisions": Wrong.SEQ, "journal": Wrong.NUMBER}.get(record.topic, Wrong.ORDER)
+            assert expected in found, (record, other)
             moved += 1
     assert moved > 40
 
@@ -744,6 +761,33 @@ def test_a_ticket_that_is_nobodys_is_found() -> None:
             other = replace(record, value=ENCODERS[record.topic](decoded(record) | to))
             found = {(one.where, one.wrong) for one in judged(run, [*others, other])}
             assert (record.place, Wrong.OWNERLESS) in found
+
+
+def test_another_outcome_or_number_of_a_decision_is_found() -> None:
+    for run, record, others in each_record():
+        if record.topic != "decisions":
+            continue
+        fields = decoded(record)
+        changes: list[tuple[Fields, Wrong]] = [({"seq": fields["seq"] + 1}, Wrong.SEQ)]
+        outcomes = {"opened", "updated", "cleared", "no_rule", "expired"} - {fields["outcome"]}
+        for to, wrong in (*changes, *(({"outcome": outcome}, Wrong.OUTCOME) for outcome in sorted(outcomes))):
+            other = replace(record, value=ENCODERS["decisions"](fields | to))
+            assert (record.place, wrong) in {(one.where, one.wrong) for one in judged(run, [*others, other])}
+
+
+def test_a_ticket_whose_id_is_not_made_as_promised_is_found() -> None:
+    """All that is said of it says so; and a second ticket that has the id of the first."""
+    run = story().run()
+    tickets = sorted({decoded(each)["id"] for each in run.written.records if each.topic == "tickets"})
+    for name in (f"{ZHENGAN}-1", f"{ZHENGAN}-{'G' * 16}", f"999999999-{'0' * 16}", tickets[0]):
+        altered = []
+        for record in run.written.records:
+            fields = decoded(record)
+            for holds in ("id", "ticket_id"):
+                if str(fields.get(holds)).startswith(tickets[-1]):
+                    fields[holds] = fields[holds].replace(tickets[-1], name)
+            altered.append(replace(record, value=ENCODERS[record.topic](fields)))
+        assert Wrong.ID in wrongs(judged(run, altered))
 
 
 def test_a_generation_that_goes_back_or_has_two_owners_is_found() -> None:
