@@ -713,11 +713,30 @@ def test_decisions_of_a_town_that_are_not_numbered_in_their_order_are_found(*, s
             assert (record.place, Wrong.SEQ) in {
                 (one.where, one.wrong) for one in holding(run, [*others, changed(record, seq=seq)])
             }
+        for to in ({"outcome": "forwarded"}, {"outcome": "invalid", "town": "000000000"}):
+            untouched = changed(replace(record, offset=1001), **to, seq=0)
+            assert Wrong.SEQ not in wrongs(holding(run, [*others, record, untouched]))
+            assert Wrong.SEQ in wrongs(holding(run, [*others, record, changed(untouched, seq=1)]))
 
 
 # ---- tickets
 
 TICKET_TOPICS = ("ticket-events", "tickets")
+
+
+def told_of_a_ticket(run: PushRun, ticket: str, **to: Any) -> list[Finding]:
+    """The findings when all that is said of a ticket, on both topics, says something else."""
+    altered = []
+    for record in run.topics.records:
+        fields = fields_of(record) if record.topic in TICKET_TOPICS else {}
+        is_it = ticket == fields.get("ticket_id", fields.get("id"))
+        altered.append(changed(record, **{name: to[name] for name in to if name in fields}) if is_it else record)
+    return holding(run, altered)
+
+
+def tickets_of(run: PushRun) -> dict[str, Fields]:
+    """The last state of each."""
+    return {fields["id"]: fields for _, fields, _ in each_of(run, "tickets")}
 
 
 @WORLDS
@@ -799,6 +818,14 @@ def test_a_step_that_is_not_the_one_decided_is_found(*, spool: bool) -> None:
 
 
 @WORLDS
+def test_a_state_that_no_step_leads_to_is_found(*, spool: bool) -> None:
+    """Both topics say so alike."""
+    run = story(spool=spool).run()
+    for ticket in tickets_of(run):
+        assert wrongs(told_of_a_ticket(run, ticket, state="closed")) == {Wrong.FIELD}
+
+
+@WORLDS
 def test_a_decision_whose_step_is_missing_on_both_topics_is_found(*, spool: bool) -> None:
     """As by a transaction of which a part is missing: the numbers of the ticket's versions close up where the step was the last."""
     run = story(spool=spool).run()
@@ -849,21 +876,6 @@ def test_a_step_of_a_ticket_that_is_cleared_is_found() -> None:
         assert (records[0].place, Wrong.UNEXPECTED) in {(one.where, one.wrong) for one in found}
 
 
-def owned(run: PushRun, ticket: str, **to: Any) -> list[Finding]:
-    """The findings when all that is said of a ticket says something else of whose it is."""
-    altered = []
-    for record in run.topics.records:
-        fields = fields_of(record) if record.topic in TICKET_TOPICS else {}
-        is_it = ticket == fields.get("ticket_id", fields.get("id"))
-        altered.append(changed(record, **{name: to[name] for name in to if name in fields}) if is_it else record)
-    return holding(run, altered)
-
-
-def tickets_of(run: PushRun) -> dict[str, Fields]:
-    """The last state of each."""
-    return {fields["id"]: fields for _, fields, _ in each_of(run, "tickets")}
-
-
 @WORLDS
 def test_a_ticket_that_is_nobodys_is_found(*, spool: bool) -> None:
     """Of a step, of a state, and of both alike: no role, a role that there is not, and no person where the role is a person's."""
@@ -873,7 +885,7 @@ def test_a_ticket_that_is_nobodys_is_found(*, spool: bool) -> None:
             found = {(one.where, one.wrong) for one in holding(run, [*others, changed(record, **fields | to)])}
             assert (record.place, Wrong.OWNERLESS) in found
     for ticket in tickets_of(run):
-        assert Wrong.OWNERLESS in wrongs(owned(replace(run, duties=None), ticket, owner_role="", owner=""))
+        assert Wrong.OWNERLESS in wrongs(told_of_a_ticket(replace(run, duties=None), ticket, owner_role="", owner=""))
 
 
 @WORLDS
@@ -891,9 +903,9 @@ def test_a_ticket_of_another_owner_than_map_and_roster_say_is_found(*, spool: bo
         for to in others:
             # Where a point does not tell the cell, the ticket's word on it is taken.
             is_wrong = "cell" not in to or fields["place_mark"] == "inside"
-            assert wrongs(owned(run, ticket, **to)) == ({Wrong.OWNER} if is_wrong else set()), to
+            assert wrongs(told_of_a_ticket(run, ticket, **to)) == ({Wrong.OWNER} if is_wrong else set()), to
         if fields["owner"]:
-            assert wrongs(owned(run, ticket, owner_role="centre", owner="")) == {Wrong.OWNER}
+            assert wrongs(told_of_a_ticket(run, ticket, owner_role="centre", owner="")) == {Wrong.OWNER}
 
 
 def test_a_ticket_that_a_new_registry_gives_to_another_is_judged_by_the_day_of_that() -> None:

@@ -40,7 +40,7 @@ from tests.faults.processes import (
 )
 from tests.faults.push_checker import RECORD_OF_TOPIC, Feed, Judgement, PushRun, pushes
 from tests.faults.pushing import Heard, log_of, registry, senders_of
-from tests.faults.ticket_checker import DECISIONS, EVENTS, HANDED_OVER
+from tests.faults.ticket_checker import DECISIONS, EVENTS, HANDED_OVER, TICKETS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -62,7 +62,7 @@ PLAN = (
 )
 """Whom, once so many messages of all feeds were answered. What patrols were told while Kafka was away, their connector's death must not take along."""
 ACCUSED = "张某"
-"""Whom the simulated satellites name with each spot."""
+"""Whom the simulated satellites name with each spot, and a telephone number."""
 SESSION_TIMEOUT_MS = 6_000
 NOTICED_WITHIN_S, KILLED_WITHIN_S, SENT_WITHIN_S, READ_WITHIN_S = 15.0, 40.0, 240.0, 60.0
 
@@ -181,6 +181,9 @@ def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(ca
     decided = Counter(each.fields["outcome"] for each in judgement.records[DECISIONS])
     assert {"opened", "updated", "cleared", "repeated", "expired"} <= decided.keys()
     assert any(each.fields["evidence"] for each in judgement.records["alerts.camera"])
+    tickets = [each.fields for each in judgement.records[TICKETS]]
+    assert {"worker", "centre"} <= {ticket["owner_role"] for ticket in tickets}
+    assert "inside" in {ticket["place_mark"] for ticket in tickets}
     assert run.unjudged == set()
 
 
@@ -286,6 +289,8 @@ def report(feeds: Sequence[Feed], judgement: Judgement, kills: Sequence[Kill], e
                 "records": {topic: len(records) for topic, records in judgement.records.items()},
                 "decided by time": sum(each["origin"] == "watch" for each in decisions),
                 "tickets opened": sum(each.fields["step"] == "opened" for each in judgement.records[EVENTS]),
+                "states, by whose": dict(Counter(each.fields["owner_role"] for each in judgement.records[TICKETS])),
+                "states, by place": dict(Counter(each.fields["place_mark"] for each in judgement.records[TICKETS])),
             }
         ).items()
     )

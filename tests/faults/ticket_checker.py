@@ -72,6 +72,7 @@ OWNERS = frozenset({"worker", "head", "second_head", "centre"})
 """Whose work a ticket can be; of the centre's queue no person needs to be named."""
 CHANGES = frozenset({*AFTER_A_STEP, "grid", "place_mark", "cleared_at", "alerts"})
 """What may be another after a step. All else of a ticket stays as it was opened."""
+NO_TOWN = "000000000"
 # What says nothing new of an alert: it was decided before, or is decided elsewhere.
 NO_CHANGE = frozenset({"repeated", "forwarded", "handed-over"})
 
@@ -764,7 +765,6 @@ class Judgement:
             for each in (each for records in there.values() for each in records):
                 self._wrong(Wrong.UNEXPECTED, each.place, f"{each.fields['id']} version {each.fields['version']}")
             self.found += rising(self._written[topic], name)
-
         self.found += ownerless((*self._written[EVENTS], *self._written[TICKETS]))
 
     def _named(self) -> dict[str, Episode]:
@@ -905,7 +905,7 @@ def sequences(decisions: Iterable[Written]) -> Iterator[Finding]:
     seqs: Counter[str] = Counter()
     for each in decisions:
         fields, town = each.fields, each.fields["town"]
-        if fields["outcome"] == "forwarded":
+        if fields["outcome"] == "forwarded" or (fields["outcome"], town) == ("invalid", NO_TOWN):
             if fields["seq"]:
                 yield Finding(Wrong.SEQ, each.place, f"{fields['seq']} for what its town has not seen")
             continue
