@@ -861,8 +861,11 @@ def _gone(message: Message, records: Sequence[Kept], outages: Sequence[tuple[int
 
 
 def _order(kept: Sequence[Kept]) -> Iterator[Finding]:
+    """Of each device. What came of it and does not name it, as a dead letter may, only its sender knows to be of that device: that has an order of
+    its own, and does not wait where the device has something in a spool.
+    """
+
     def lane(record: Kept) -> tuple[str, int, str, str]:
-        # What a station says for another one, or so that nobody can tell for which, has an order of its own.
         return record.stored.topic, record.stored.partition, record.message.device, record.fields["device"]
 
     def place(record: Kept) -> tuple[str, int, str, str, int]:

@@ -8,10 +8,12 @@ import ast
 import json
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -509,6 +511,29 @@ def test_a_record_past_another_of_its_device_is_found(seed: int) -> None:
         assert Wrong.ORDER in wrongs(checker.findings(replace(run, topics=Topics((*rest, *lane)))))
         moved += 1
     assert moved > 5
+
+
+def test_what_names_no_device_has_an_order_of_its_own() -> None:
+    """Nobody but its sender knows whose such a dead letter is: in an outage it does not wait behind what lies in the spool of its device."""
+    story = Story(1)
+    run = story.run()
+    senders = checker.Senders(run.log)
+    letters = [each for each in run.topics.records if each.topic == "dead-letters"]
+    kept = [one for one in (checker.judged(each, run, senders) for each in letters) if isinstance(one, Kept)]
+    swapped: Counter[bool] = Counter()
+    for one, other in combinations(kept, 2):
+        if one.message.device != other.message.device or one.message is other.message:
+            continue
+        to = {id(one.stored): other.stored, id(other.stored): one.stored}
+        records = [replace(to.get(id(each), each), offset=each.offset, timestamp=each.timestamp) for each in letters]
+        topics = Topics((*(each for each in run.topics.records if each.topic != "dead-letters"), *records))
+        found = [each for each in checker.findings(replace(run, topics=topics)) if each.wrong is Wrong.ORDER]
+        between = [each for each in kept if one.stored.offset < each.stored.offset < other.stored.offset]
+        is_alike = one.fields["device"] == other.fields["device"]
+        if is_alike or not any(each.message.device == one.message.device for each in between):
+            assert bool(found) == is_alike, found
+            swapped[is_alike] += 1
+    assert swapped.keys() == {False, True}
 
 
 def other_than(value: Any, chance: random.Random) -> Any:
