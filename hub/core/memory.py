@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, astuple, fields
-from typing import Any
+from functools import cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hub.core.town import KINDS, Entry
 from hub.core.watch import Episode, Period, Sample
@@ -21,15 +22,42 @@ def to_text(entry: Entry) -> str:
 
 
 def from_text(kind: str, text: str) -> Entry:
-    """The entry that `to_text` wrote. Raises KeyError for a kind, TypeError or ValueError for a text that is none of it."""
+    """The entry that `to_text` wrote. Raises KeyError for a kind, TypeError, ValueError or RecursionError for a text that is none of it."""
     entry = KINDS[kind]
-    written: Any = json.loads(text)
+    written: Any = json.loads(text, parse_constant=_no_number)
     if not isinstance(written, dict) or written.keys() != {field.name for field in fields(entry)}:
         raise ValueError(f"not the fields of {entry.__name__}")
     if entry is Episode:
         written["periods"] = tuple(_period(*period) for period in written["periods"])
-    return entry(**written)
+    made = entry(**written)
+    _check(made)
+    return made
 
 
 def _period(start: int, mean: float | None, minutes: Iterable[Any], realtime: Iterable[Any]) -> Period:
-    return Period(start, mean, tuple(Sample(*one) for one in minutes), tuple(Sample(*one) for one in realtime))
+    period = Period(start, mean, tuple(Sample(*one) for one in minutes), tuple(Sample(*one) for one in realtime))
+    for one in (period, *period.minutes, *period.realtime):
+        _check(one)
+    return period
+
+
+def _check(made: Any) -> None:
+    """That each value is of its type: what is no number would fail later, in whatever is decided then. Raises TypeError."""
+    made_as: Any = type(made)
+    for name, types in _types(made_as):
+        if type(getattr(made, name)) not in types:
+            raise TypeError(f"{made_as.__name__}.{name} is a {type(getattr(made, name)).__name__}")
+
+
+@cache
+def _types(made: Any) -> tuple[tuple[str, frozenset[type]], ...]:
+    """Which types the value of each field may have; JSON writes 1.0 as 1.0, but others need not."""
+    found = []
+    for name, hint in get_type_hints(made).items():
+        types = {get_origin(hint)} if get_origin(hint) is tuple else set(get_args(hint)) or {hint}
+        found.append((name, frozenset(types | ({int} if float in types else set()))))
+    return tuple(found)
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")

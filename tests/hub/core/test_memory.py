@@ -111,6 +111,14 @@ def test_a_kind_that_is_none_is_a_key_error(kind: str) -> None:
         ("episode", '{"periods":[{"start":1}]}'),
         ("episode", '{"periods":[{"minutes":[{"start":1}],"realtime":[],"start":1}]}'),
         ("episode", '{"periods":7}'),
+        ("town", '{"now":"1","seq":0,"due":null,"forget_at":null}'),
+        ("town", '{"now":1,"seq":true,"due":null,"forget_at":null}'),
+        ("town", '{"now":1,"seq":0,"due":1.5,"forget_at":null}'),
+        ("seen", '{"now":1,"device":null,"ticket":""}'),
+        ("episode", '{"decided":1,"periods":[[1,"151",[],[]]],"ticket":"","clean":0,"heard":0}'),
+        ("episode", '{"decided":1,"periods":[[1,NaN,[],[]]],"ticket":"","clean":0,"heard":0}'),
+        ("episode", '{"decided":1,"periods":[[1,null,[[1,2,"x",""]],[]]],"ticket":"","clean":0,"heard":0}'),
+        ("ticket", memory.to_text(OPEN).replace('"alerts":1', '"alerts":"1"')),
     ],
 )
 def test_a_text_that_is_none_is_a_type_or_value_error(kind: str, text: str) -> None:
