@@ -132,17 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
 
-    replay = command(
-        "replay",
-        Text(
-            "does all decisions again and compares: 1 where anything differs", "重新作出全部决定并比较：有差异则返回 1"
-        ),
-        _replay,
-    )
-    replay.add_argument("--from", dest="start", type=Path, metavar="DIR", help=str(_FROM))
-    replay.add_argument("--until", type=int, metavar="N", help=str(_UNTIL_JOURNAL))
-    replay.add_argument("--export", type=Path, metavar="DIR", help=str(_EXPORT))
-
+    _memory_commands(command, under)
     topics = command("topics", Text("the topics of the hub", "检查和创建 Kafka 主题（topic）"))
     under(
         topics,
@@ -231,6 +221,41 @@ def _dead_letter_commands(parsers: Sequence[argparse.ArgumentParser]) -> None:
         parser.add_argument("--all", action="store_true", help=str(_ALL))
         parser.add_argument("--yes", action="store_true", help=str(_YES))
     replaying.add_argument("--with", dest="mended", type=Path, metavar="FILE", help=str(_MENDED))
+
+
+def _memory_commands(
+    command: "Callable[..., argparse.ArgumentParser]", under: "Callable[..., list[argparse.ArgumentParser]]"
+) -> None:
+    _, ending = under(
+        command("quarantine", Text("towns whose memory cannot be read", "内存状态无法读取的乡镇（已隔离）")),
+        (
+            "list",
+            Text("which there are, and why: 1 where there is one", "列出被隔离的乡镇及原因：有则返回 1"),
+            _quarantine_list,
+        ),
+        (
+            "end",
+            Text(
+                "mends a town's memory; routers see it at their next start",
+                "修复乡镇的内存状态；路由进程下次启动时生效",
+            ),
+            _quarantine_end,
+        ),
+    )
+    ending.add_argument("town", metavar="TOWN", help=str(_QUARANTINED))
+    ways = ending.add_mutually_exclusive_group(required=True)
+    ways.add_argument("--from", dest="start", type=Path, metavar="DIR", help=str(_MEND_FROM))
+    ways.add_argument("--forget", action="store_true", help=str(_FORGET))
+    replay = command(
+        "replay",
+        Text(
+            "does all decisions again and compares: 1 where anything differs", "重新作出全部决定并比较：有差异则返回 1"
+        ),
+        _replay,
+    )
+    replay.add_argument("--from", dest="start", type=Path, metavar="DIR", help=str(_FROM))
+    replay.add_argument("--until", type=int, metavar="N", help=str(_UNTIL_JOURNAL))
+    replay.add_argument("--export", type=Path, metavar="DIR", help=str(_EXPORT))
 
 
 def _registry_commands(
@@ -338,6 +363,36 @@ def _replay(options: argparse.Namespace, settings: Settings) -> int:
         return _findings(result.findings, as_json=False)
     print(json.dumps(asdict(result), ensure_ascii=False))
     return FINDING if result.findings else DONE
+
+
+def _quarantine_list(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.quarantine import held
+
+    with progress("Reading the changelog", "正在读取状态日志"):
+        found = held(settings)
+    if options.json:
+        told = [{"town": one.town, "partition": one.partition, "why": one.why} for one in found]
+        print(json.dumps(told, ensure_ascii=False))
+    for one in found if not options.json else ():
+        print(one)
+    return FINDING if found else DONE
+
+
+def _quarantine_end(options: argparse.Namespace, settings: Settings) -> int:
+    from hub.quarantine import mend
+
+    with progress("Reading and writing the changelog", "正在读取并写入状态日志"):
+        written = mend(settings, options.town, options.start)
+    if options.json:
+        print(json.dumps({"town": options.town, "written": written}))
+    else:
+        print(
+            Text(
+                f"{written} entries written: restart the router of {options.town}, then replay its dead letters",
+                f"已写入 {written} 条：请重启负责 {options.town} 的路由进程，然后重放其死信",
+            )
+        )
+    return DONE
 
 
 def _explain(options: argparse.Namespace, settings: Settings) -> int:
@@ -816,6 +871,7 @@ _EXAMPLES: Mapping[str, Sequence[str]] = {
     "dead-letters show": ("ID --raw message.bin",),
     "dead-letters replay": ("ID --with mended.bin", "--all --reason unknown_device --since 3d"),
     "dead-letters drop": ("ID",),
+    "quarantine end": ("410122106 --from state",),
     "replay": ("", "--until 5000 --export state"),
     "schemas check": ("--against earlier/schemas",),
 }
@@ -874,6 +930,14 @@ _MENDED = Text("these bytes instead of its own", "用该文件的内容代替原
 _FROM = Text("begin with the state that --export wrote", "从 --export 写出的状态开始")
 _UNTIL_JOURNAL = Text("stop after this journal number, in each partition", "每个分区重放到该日志编号为止")
 _EXPORT = Text("write the state that is reached into this folder", "把到达的状态写入该文件夹")
+_QUARANTINED = Text("the town's code, as gridhub quarantine list tells it", "乡镇代码（见 gridhub quarantine list）")
+_MEND_FROM = Text(
+    "its memory as gridhub replay --export DIR has written it since",
+    "用此后由 gridhub replay --export DIR 导出的状态恢复",
+)
+_FORGET = Text(
+    "forget what cannot be read, where no replay reaches back so far", "放弃无法读取的部分（无法重放时使用）"
+)
 _REGISTRY_DIR = Text("folder with the files; else [registry] dir", "文件所在文件夹；默认取 [registry] dir")
 _NOTE = Text("why, for whoever looks at the versions later", "变更说明，供以后查看")
 _EXPORT_DIR = Text("where to write the files", "导出到该文件夹")

@@ -7,11 +7,12 @@ Pure, but for the tables of `schemas/`: what the router writes and what a replay
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 
 from hub import __version__
 from hub.core import memory
-from hub.core.errors import Reason, Rejected
+from hub.core.errors import Reason, Rejected, places
 from hub.core.events import (
     UNKNOWN_TOWN,
     AirAlert,
@@ -53,6 +54,8 @@ DECISIONS, TICKETS, TICKET_EVENTS, JOURNAL, ROUTER_STATE, _, DEAD_LETTERS = OUTP
 MOST_RAW_BYTES = 512 * 1024
 FORWARDED_FROM = "x-forwarded-from"
 OWN = "partition"
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+"""What comes of a text that is no entry of the changelog: damaged, or of another program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,18 @@ class Step:
     ticks: list[TownTick] = field(default_factory=list)
     versions: tuple[Version, ...] = ()
     adopted: bool = False
-    """Whether it brings towns under another version of what is in force."""
+    """Whether it brings towns under another version of what is in force, or into quarantine or out of it."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Towns on which the program failed without a record, each with where: they are in quarantine from this step on."""
+    quarantined: frozenset[str] = frozenset()
 
 
 class Partition:
     """What is remembered of a partition: its towns, the number of its last journal record, the next offset of each input, and which versions of
     what is in force it was last worked on with.
+
+    A town whose memory is not sound is in quarantine: nothing is decided for it, time does not pass for it, what it is sent is kept in the dead
+    letters. Each journal record names the towns that are.
     """
 
     def __init__(
@@ -137,32 +146,22 @@ class Partition:
         towns: Mapping[str, Town] | None = None,
         offsets: Mapping[str, int] | None = None,
         versions: tuple[Version, ...] = (),
+        quarantined: Iterable[str] = (),
     ) -> None:
         self.number = number
         self.journal = journal
         self.versions = versions
+        self.quarantined = self._told = frozenset(quarantined)
         self.towns = dict(towns or {})
         self.next = dict(offsets or {})
 
     @classmethod
     def restored(cls, number: int, entries: Iterable[RouterState]) -> "Partition":
         """From the last record of each key of the changelog. Raises ValueError for one that is no entry."""
-        journal = 0
-        offsets: dict[str, int] = {}
-        versions: tuple[Version, ...] = ()
-        towns: dict[str, dict[str, dict[str, Entry]]] = {}
+        restoring = Restoring(number)
         for entry in entries:
-            try:
-                if entry.kind == OWN:
-                    own = json.loads(entry.body)
-                    journal, offsets = own["journal"], own.get("next", {})
-                    versions = tuple(Version(name=name, version=one) for name, one in own.get("versions", ()))
-                    continue
-                kinds = towns.setdefault(entry.town, {})
-                kinds.setdefault(entry.kind, {})[entry.id] = memory.from_text(entry.kind, entry.body)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{key_of(entry)}: {error}") from error
-        return cls(number, journal, {code: Town(code, kinds) for code, kinds in towns.items()}, offsets, versions)
+            restoring.take(entry)
+        return restoring.partition()
 
     def entries(self) -> Iterator[RouterState]:
         """All of it, as `restored` takes it."""
@@ -170,11 +169,24 @@ class Partition:
             for kind in KINDS:
                 for name, entry in sorted(town.all(kind)):
                     yield RouterState(town=code, kind=kind, id=name, body=memory.to_text(entry))
-        yield _own(self.number, self.journal, self.next, self.versions)
+        yield _own(self.number, self.journal, self.next, self.versions, self.quarantined)
+
+    def quarantine(self, codes: Iterable[str]) -> None:
+        """These towns are in quarantine from now on, and no others."""
+        self.quarantined = frozenset(codes)
+
+    def settled(self, versions: tuple[Version, ...]) -> bool:
+        """Whether its towns are under what is in force, and the journal names those in quarantine; else a step without records comes first."""
+        return (not self.towns or self.versions == versions) and self.quarantined == self._told
+
+    @property
+    def released(self) -> frozenset[str]:
+        """Towns that are no longer in quarantine since the last step: a registry may have come and gone meanwhile."""
+        return self._told - self.quarantined
 
     def due(self, now: int) -> bool:
         """Whether time alone has an effect on one of its towns."""
-        return any(_due(town, now) for town in self.towns.values())
+        return any(_due(town, now) for code, town in self.towns.items() if code not in self.quarantined)
 
     def apply(
         self,
@@ -200,8 +212,48 @@ class Partition:
         """The step is committed."""
         self.journal = step.number
         self.versions = step.versions
+        self.quarantined = self._told = step.quarantined
         self.next |= step.next
         self.towns |= {code: town.settle() for code, town in step.towns.items()}
+
+
+class Restoring:
+    """A partition that comes back, entry by entry, in any order."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._towns: dict[str, dict[str, dict[str, Entry]]] = {}
+        self.journal = 0
+        self.program = ""
+        """Of the partition's own entry: the version that wrote it."""
+        self._offsets: dict[str, int] = {}
+        self._versions: tuple[Version, ...] = ()
+        self._quarantined: tuple[str, ...] = ()
+
+    def take(self, entry: RouterState) -> None:
+        """Raises ValueError for what is no entry."""
+        try:
+            if entry.kind == OWN:
+                own = json.loads(entry.body)
+                self.journal, self.program = int(own["journal"]), str(own.get("program", ""))
+                self._offsets = {str(topic): int(offset) for topic, offset in own.get("next", {}).items()}
+                self._versions = tuple(Version(name=str(a), version=str(b)) for a, b in own.get("versions", ()))
+                self._quarantined = tuple(map(str, own.get("quarantined", ())))
+                return
+            kept = memory.from_text(entry.kind, entry.body)
+        except UNREADABLE as error:
+            raise ValueError(f"{key_of(entry)}: {error}") from error
+        self._towns.setdefault(entry.town, {}).setdefault(entry.kind, {})[entry.id] = kept
+
+    def follow(self, journal: Journal) -> None:
+        """Its own entry cannot be read: what the last journal record says of it. The offsets are the group's."""
+        self.journal, self.program = journal.number, journal.program
+        self._versions, self._quarantined = journal.versions, journal.quarantined
+
+    def partition(self, unreadable: Collection[str] = ()) -> Partition:
+        """All that was taken; the `unreadable` towns are in quarantine, whatever was taken of them."""
+        towns = {code: Town(code, kinds) for code, kinds in self._towns.items() if code not in unreadable}
+        return Partition(self._number, self.journal, towns, self._offsets, self._versions, self._quarantined)
 
 
 def merged(records: Iterable[Arrived]) -> list[Arrived]:
@@ -284,10 +336,18 @@ def key_of(entry: RouterState) -> str:
     return f"{entry.town}|{entry.kind}|{entry.id}"
 
 
-def _own(partition: int, journal: int, offsets: Mapping[str, int], versions: Iterable[Version]) -> RouterState:
+def _own(
+    partition: int,
+    journal: int,
+    offsets: Mapping[str, int],
+    versions: Iterable[Version],
+    quarantined: Collection[str],
+) -> RouterState:
     own = {
         "journal": journal,
         "next": {topic: offset for topic, offset in offsets.items() if offset},
+        "program": __version__,
+        "quarantined": sorted(quarantined),
         "versions": [(one.name, one.version) for one in versions],
     }
     return RouterState(
@@ -306,7 +366,13 @@ class _Work:
     def __init__(self, partition: Partition, at: int, around: Surroundings) -> None:
         self._partition = partition
         self._around = around
-        self._step = Step(partition.number, at, partition.journal + 1, versions=around.force.versions)
+        self._step = Step(
+            partition.number,
+            at,
+            partition.journal + 1,
+            versions=around.force.versions,
+            quarantined=partition.quarantined,
+        )
 
     def run(self, records: Sequence[Arrived], ticks: Iterable[TownTick] | None, *, poisoned: bool) -> Step:
         step = self._step
@@ -345,23 +411,18 @@ class _Work:
             versions=self._around.force.versions,
             ranges=tuple(ranges[topic] for topic in sorted(ranges)),
             ticks=tuple(step.ticks),
+            quarantined=tuple(sorted(step.quarantined)),
         )
         self._write(JOURNAL, step.partition, str(step.partition), journal, step.at)
         return step
 
     def _adopt(self) -> None:
-        """Brings the towns under what is in force, where that is another version than the last."""
-        step, force = self._step, self._around.force
-        if force.versions == self._partition.versions:
-            return
-        for code in sorted(self._partition.towns):
-            step.adopted = True
-            before = self._town(code)
-            after, outputs = adopt(before, step.partition, step.at, force)
-            if after is not before:
-                step.towns[code] = after
-            for output in outputs:
-                self._put(output, None)
+        """Brings the towns under what is in force, where that is another version than the last; else those that come out of quarantine."""
+        step, force, partition = self._step, self._around.force, self._partition
+        step.adopted = not partition.settled(force.versions)
+        codes = partition.released if partition.versions == force.versions else partition.towns.keys()
+        for code in sorted(codes & partition.towns.keys() - partition.quarantined):
+            self._alone(code, partial(adopt, self._town(code), step.partition, step.at, force))
 
     # ---- records
 
@@ -373,6 +434,9 @@ class _Work:
                 return
         except Rejected as rejected:
             self._invalid(arrived, rejected)
+            return
+        if town in self._step.quarantined:
+            self._invalid(arrived, Rejected(Reason.QUARANTINED, f"town {town}"))
             return
         event = Input(
             record=record,
@@ -472,9 +536,11 @@ class _Work:
 
     def _decide(self, code: str, event: Input, now: int, accepted_at: int | None) -> tuple[Output, ...]:
         """What came of it."""
-        before = self._town(code)
-        after, outputs = decide(before, event, now, self._around.force)
-        if after is not before:
+        return self._become(code, decide(self._town(code), event, now, self._around.force), accepted_at)
+
+    def _become(self, code: str, new: tuple[Town, tuple[Output, ...]], accepted_at: int | None) -> tuple[Output, ...]:
+        after, outputs = new
+        if after is not self._town(code):
             self._step.towns[code] = after
         for output in outputs:
             self._put(output, accepted_at)
@@ -498,14 +564,27 @@ class _Work:
     def _ticks(self, ticks: Iterable[TownTick] | None) -> None:
         step = self._step
         if ticks is None:
-            codes = sorted(self._partition.towns.keys() | step.towns.keys())
+            codes = sorted((self._partition.towns.keys() | step.towns.keys()) - step.quarantined)
             due = [code for code in codes if _due(self._town(code), step.at)]
             ticks = [TownTick(town=code, now=max(step.at, self._town(code).clock.now)) for code in due]
         for one in ticks:
             before = self._town(one.town)
-            self._decide(one.town, tick(step.partition), one.now, None)
+            self._alone(one.town, partial(decide, before, tick(step.partition), one.now, self._around.force))
             if self._town(one.town) is not before:
                 step.ticks.append(one)
+
+    def _alone(self, code: str, do: Callable[[], tuple[Town, tuple[Output, ...]]]) -> None:
+        """What `do` makes of a town without a record. A program that fails then would fail at each start: the town's memory is at fault, or what reads
+        it, and the others go on.
+        """
+        step = self._step
+        try:
+            new = do()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this town's: it stays as it was, in quarantine
+            step.failed[code] = places(error)
+            step.quarantined |= {code}
+        else:
+            self._become(code, new, None)
 
     # ---- what is written
 
@@ -515,7 +594,8 @@ class _Work:
             for (kind, name), entry in step.towns[code].changes.items():
                 state = RouterState(town=code, kind=kind, id=name, body="")
                 self._remember(state if entry is None else replace(state, body=memory.to_text(entry)))
-        self._remember(_own(step.partition, step.number, self._partition.next | step.next, step.versions))
+        offsets = self._partition.next | step.next
+        self._remember(_own(step.partition, step.number, offsets, step.versions, step.quarantined))
 
     def _remember(self, entry: RouterState) -> None:
         step = self._step

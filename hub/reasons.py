@@ -21,6 +21,7 @@ CODES: Mapping[str, Text] = {
     "nothing_open": Text("nothing is open", "没有未解除的工单"),
     "too_old": Text("its time is too old", "时间过早"),
     "the station's own mean": Text("the station's own mean", "站点自报均值"),
+    "quarantined": Text("its town is in quarantine", "所属乡镇已隔离"),
     "same place": Text("the same place as a case that is known", "与已知案件位置相同"),
 }
 URGENCY: Mapping[str, str] = {"urgent": "紧急", "normal": "一般"}
@@ -35,6 +36,10 @@ REFUSALS: Mapping[str, Text] = {
     Reason.TOO_LARGE: Text("it is too large", "报文过大"),
     Reason.SCHEMA: Text("what it holds does not fit into a record", "内容不符合记录格式"),
     Reason.POISON: Text("the hub failed on it: a defect of the hub", "系统处理时出错（系统缺陷）"),
+    Reason.QUARANTINED: Text(
+        "what the hub remembers of its town cannot be read: replay it once gridhub quarantine has ended that",
+        "所属乡镇的内存状态无法读取（已隔离）：用 gridhub quarantine 解除隔离后重放",
+    ),
     Reason.OUTSIDE_AREA: Text("its place is far from every town of the map", "位置远离地图上的所有乡镇"),
     Reason.DATUM: Text("its datum is not known, or contradicts itself", "坐标系未知或自相矛盾"),
     Reason.BAD_TIME: Text("its time is none", "时间无效"),

@@ -43,8 +43,10 @@ from hub.wire import Record, Wire
 
 CLIENT = "gridhub-replay"
 COMPACTED = frozenset({TICKETS, ROUTER_STATE})
-# Their time is the broker's.
-BROKER_TIMED = frozenset({HANDED_OVER, DEAD_LETTERS})
+# The time of these is the broker's, or nobody's who reads them.
+TIMELESS = frozenset({HANDED_OVER, DEAD_LETTERS, ROUTER_STATE})
+# Of an entry of the changelog that a person has put in the place of one that could not be read.
+MENDED = "x-mended"
 
 
 class Stream(NamedTuple):
@@ -62,12 +64,13 @@ class Stream(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A record: what it is, for which key, whether it is a tombstone, and where it lies."""
+    """A record: what it is, for which key, whether it is a tombstone, where it lies, and whether a person wrote it, in no order."""
 
     digest: bytes
     key: bytes
     gone: bool
     place: str
+    mended: bool = False
 
 
 @dataclass(slots=True)
@@ -185,20 +188,21 @@ class _Replay:
 
     def _seen(self, record: Arrived | Outgoing, source: int) -> list[Seen]:
         place = record.place if isinstance(record, Arrived) else ""
+        mended = record.topic == ROUTER_STATE and any(name == MENDED for name, _ in record.headers)
         if source in self._loose:
             event = self._decoded(record)
             if not isinstance(event, TicketEvent):
                 return []  # bytes of another version: only what became of the tickets is compared
             content: tuple[object, ...] = (event.ticket_id, event.version, event.step, event.state, event.at)
         else:
-            at = 0 if record.topic in BROKER_TIMED else record.at
-            content = (record.key, record.value, record.headers, at)
-        return [Seen(sha256(repr(content).encode()).digest(), record.key or b"", record.value is None, place)]
+            at = 0 if record.topic in TIMELESS else record.at
+            content = (record.key, record.value, () if mended else record.headers, at)
+        return [Seen(sha256(repr(content).encode()).digest(), record.key or b"", record.value is None, place, mended)]
 
     # ---- what should be there
 
     def _one(self, number: int, journal: Sequence[Journal], *, must: int) -> None:
-        partition = _state(self._start, number)
+        partition = Partition(number) if self._start is None else exported(self._start, number)
         after = partition.journal
         inputs = Whole(self._settings, INPUTS, CLIENT, [number])
         records: dict[str, dict[int, Arrived]] = {topic: {} for topic in INPUTS}
@@ -221,6 +225,7 @@ class _Replay:
                 batch += [records[some.topic][o] for o in range(some.first, some.last + 1) if o in records[some.topic]]
                 applied[some.topic] = some.last
             force = self._force(number, one)
+            partition.quarantine(one.quarantined)
             around = Surroundings(force, self._wire, self._partition_of, one.router, one.generation)
             try:
                 step = partition.apply(batch, one.at, around, ticks=one.ticks)
@@ -321,6 +326,8 @@ class _Replay:
         last_there: dict[bytes, Seen] = {}
         for one in there:
             last_there[one.key] = one
+            if one.mended:
+                continue
             while at < len(expected.records) and expected.records[at].digest != one.digest:
                 at += 1
             if at < len(expected.records):
@@ -345,10 +352,8 @@ def _index(records: Sequence[Seen], wanted: Seen) -> int:
     return next((index for index, one in enumerate(records) if one.digest == wanted.digest), 0)
 
 
-def _state(folder: Path | None, number: int) -> Partition:
-    """What an earlier replay has exported of a partition."""
-    if folder is None:
-        return Partition(number)
+def exported(folder: Path, number: int) -> Partition:
+    """What an earlier replay has exported of a partition. Raises Misconfigured."""
     path = folder / f"{number}.jsonl"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

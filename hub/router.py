@@ -8,18 +8,18 @@ makes when it has read it to its end, and while its clock and the broker's agree
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from hub import topics
-from hub.core.errors import AbortReason, Misconfigured, Reason, Rejected, Unavailable
-from hub.core.events import RouterState
+from hub.core.errors import AbortReason, Misconfigured, Unavailable
 from hub.core.in_force import InForce
 from hub.core.rules import Rule
 from hub.lang import Text, progress
 from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Poison, Step, Surroundings, Waiting, merged
 from hub.points import reached
+from hub.quarantine import look, sound
 from hub.registry import Versions
 from hub.rulebook import own_rules
 from hub.running import announced, on_stop
@@ -39,7 +39,7 @@ from hub.transactions import (
     Whole,
     partition_of,
 )
-from hub.wire import Record, Wire
+from hub.wire import Wire
 
 METRICS_PORT = 9410
 POLL_S = 0.1
@@ -72,7 +72,8 @@ def run(settings: Settings, slot: int) -> int:
     telemetry.starting()
     listen = settings.telemetry.listen or HostPort(host="127.0.0.1", port=METRICS_PORT + slot)
     router = Router(settings, slot, rules, telemetry, stop, Watchdog())
-    server, _ = serve_wsgi(telemetry_app(telemetry.registry, router.reasons), listen.host, listen.port)
+    app = telemetry_app(telemetry.registry, router.reasons, router.notes)
+    server, _ = serve_wsgi(app, listen.host, listen.port)
     try:
         with announced(settings.data, f"router-{slot}", {"metrics": server.server_port}):
             router.connect()
@@ -89,7 +90,7 @@ def run(settings: Settings, slot: int) -> int:
 
 
 class Router:
-    """One slot of the group. Everything but `reasons` belongs to one thread."""
+    """One slot of the group. Everything but `reasons` and `notes` belongs to one thread."""
 
     def __init__(
         self,
@@ -141,6 +142,19 @@ class Router:
             (self._stop.is_set(), Text("ending", "正在结束")),
         ]
         return [str(text) for true, text in why if true]
+
+    def notes(self) -> list[str]:
+        """What a person must look at though the process is ready: all other towns are served. Asked on the server's thread."""
+        towns = sorted(code for one in list(self._partitions.values()) for code in one.quarantined)
+        return [
+            str(
+                Text(
+                    f"town {code} is in quarantine: gridhub quarantine list",
+                    f"乡镇 {code} 已隔离：gridhub quarantine list",
+                )
+            )
+            for code in towns
+        ]
 
     # ---- life
 
@@ -298,7 +312,7 @@ class Router:
     def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
         if not rebuild.go_on(self._settings, member, self._client_id):
             return
-        for partition in rebuild.partitions(self._around.wire):
+        for partition in rebuild.partitions(self._settings, self._around, self._telemetry):
             self._partitions[partition.number] = partition
             member.go_to(partition.number, partition.next)
         self._telemetry.rebuilt(rebuild.numbers, rebuild.entries, rebuild.seconds)
@@ -391,6 +405,9 @@ class Router:
             partition.adopt(step)
             reached("router.adopted")
             self._tell(step)
+            for town, trace in step.failed.items():
+                self._telemetry.quarantined(step.partition, town, trace)
+            self._telemetry.in_quarantine(step.partition, len(partition.quarantined))
 
     def _tell(self, step: Step) -> None:
         now = self._clock()
@@ -439,9 +456,9 @@ class Router:
             reached("router.version.seen")
 
     def _adopted(self, number: int) -> bool:
-        """Whether a partition's towns are under what is in force."""
+        """Whether a partition's towns are under what is in force, and its journal tells which are in quarantine."""
         partition = self._partitions.get(number)
-        return partition is None or not partition.towns or partition.versions == self._around.force.versions
+        return partition is None or partition.settled(self._around.force.versions)
 
     # ---- time
 
@@ -520,11 +537,15 @@ class _Rebuild:
 
     def __init__(self, numbers: Collection[int]) -> None:
         self.numbers = frozenset(numbers)
-        self.entries = 0
         self._began = time.monotonic()
         self._offsets: dict[int, dict[str, int]] = {}
         self._whole: Whole | None = None
         self._last: dict[int, dict[bytes | None, bytes]] = {number: {} for number in self.numbers}
+
+    @property
+    def entries(self) -> int:
+        """How many are remembered."""
+        return sum(map(len, self._last.values()))
 
     @property
     def seconds(self) -> float:
@@ -554,32 +575,24 @@ class _Rebuild:
                 return False
         return True
 
-    def partitions(self, wire: Wire) -> Iterator[Partition]:
-        """What was there. Raises Misconfigured for an entry that this program cannot read: going on without it would forget."""
+    def partitions(self, settings: Settings, around: Surroundings, telemetry: RouterTelemetry) -> list[Partition]:
+        """What was there; a town of which an entry cannot be read is in quarantine. Raises Misconfigured where another program can read it, and
+        Unavailable.
+        """
+        made = []
         for number, last in self._last.items():
-            self.entries += len(last)
-            try:
-                partition = Partition.restored(number, [_entry(wire.decode(value)) for value in last.values()])
-            except (Rejected, ValueError) as error:
-                # Not Unavailable, after which the same would be tried again and again: it takes another program, so a person.
-                raise Misconfigured(
-                    str(
-                        Text(
-                            f"{ROUTER_STATE}/{number} cannot be read by this version of the program: {error}",
-                            f"此版本的程序无法读取 {ROUTER_STATE}/{number}：{error}",
-                        )
-                    )
-                ) from error
-            partition.goes_on_at(self._offsets[number])
-            yield partition
+            found = look(number, last, around.wire, around.partition_of)
+            # Misconfigured, not Unavailable, after which the same would be tried again and again: it takes another program, so a person.
+            sound(found, number, settings, around.wire, self._offsets[number])
+            for town, why in found.unreadable.items():
+                telemetry.quarantined(number, town, "; ".join(why.values()))
+            if found.strange:
+                telemetry.passed_over(number, len(found.strange))
+            telemetry.in_quarantine(number, len(found.unreadable))
+            made.append(found.partition(self._offsets[number]))
+        return made
 
     def close(self) -> None:
         """Ends reading."""
         if self._whole:
             self._whole.close()
-
-
-def _entry(record: Record) -> RouterState:
-    if not isinstance(record, RouterState):
-        raise Rejected(Reason.SCHEMA, f"{type(record).__name__} is no entry")
-    return record

@@ -170,6 +170,15 @@ class RouterTelemetry(Telemetry):
     def aborted(self, reason: AbortReason, why: str) -> None:
         """A transaction has not happened and is tried again."""
 
+    def quarantined(self, partition: int, town: str, why: str) -> None:
+        """What is remembered of a town cannot be read, or the program fails on it: nothing is decided for it."""
+
+    def in_quarantine(self, partition: int, towns: int) -> None:
+        """So many towns of a partition are in quarantine now."""
+
+    def passed_over(self, partition: int, entries: int) -> None:
+        """So many entries of the changelog are of no town of this partition, and were not taken."""
+
     def lag(self, topic: str, partition: int, records: int, age_s: float) -> None:
         """How many records wait, and how long the next one has; 0 when none does."""
 
@@ -435,6 +444,12 @@ class RouterRecorder(RouterTelemetry):
             place,
             registry=self.registry,
         )
+        self._quarantine = Gauge(
+            "gridhub_towns_quarantined",
+            "Towns of which nothing is decided: their memory cannot be read, or the program fails on it.",
+            ("partition",),
+            registry=self.registry,
+        )
         self._letter_lines, self._abort_lines = Ration(), Ration()
 
     def starting(self) -> None:
@@ -498,11 +513,23 @@ class RouterRecorder(RouterTelemetry):
         if (also := self._abort_lines.take()) is not None:
             self._log.warning("transaction aborted", reason=reason.value, why=why, **also)
 
+    def quarantined(self, partition: int, town: str, why: str) -> None:
+        self._log.error("town quarantined", partition=partition, town=town, why=without_numbers(why))
+
+    def in_quarantine(self, partition: int, towns: int) -> None:
+        self._quarantine.labels(partition).set(towns)
+
+    def passed_over(self, partition: int, entries: int) -> None:
+        self._log.warning("entries of no town passed over", partition=partition, entries=entries)
+
     def lag(self, topic: str, partition: int, records: int, age_s: float) -> None:
         self._lag.labels(topic, partition).set(records)
         self._age.labels(topic, partition).set(age_s)
 
     def given_away(self, partitions: Collection[int]) -> None:
+        for partition in partitions:
+            with contextlib.suppress(KeyError):
+                self._quarantine.remove(str(partition))
         for topic in self._topics:
             for partition in partitions:
                 # A series that nobody owns would stand still for ever.
@@ -653,8 +680,12 @@ def _event_first(_logger: object, _method: str, event: MutableMapping[str, Any])
     return {"event": event.pop("event"), **event}
 
 
-def telemetry_app(registry: CollectorRegistry, ready: Callable[[], list[str]]) -> WSGIApplication:
-    """`GET /metrics`, `/live` (200 while the process answers), `/ready` (200, or 503 with the reasons `ready()` gives)."""
+def telemetry_app(
+    registry: CollectorRegistry, ready: Callable[[], list[str]], notes: Callable[[], list[str]] = list
+) -> WSGIApplication:
+    """`GET /metrics`, `/live` (200 while the process answers), `/ready` (200, or 503 with the reasons `ready()` gives; with either, what `notes()`
+    says).
+    """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status, kind = "200 OK", "application/json"
@@ -665,7 +696,8 @@ def telemetry_app(registry: CollectorRegistry, ready: Callable[[], list[str]]) -
                 body = b'{"live": true}'
             case "GET", "/ready":
                 reasons = ready()
-                body = json.dumps({"ready": not reasons, "reasons": reasons}, ensure_ascii=False).encode()
+                said = {"ready": not reasons, "reasons": reasons, **({"notes": noted} if (noted := notes()) else {})}
+                body = json.dumps(said, ensure_ascii=False).encode()
                 status = "503 Service Unavailable" if reasons else status
             case "GET", _:
                 status, body = "404 Not Found", b"{}"

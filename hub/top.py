@@ -520,7 +520,8 @@ class Processes:
         is_router, slot = name.startswith("router-"), name.removeprefix("router-")
         try:
             samples = parsed(_ask(self._host, port, "/metrics"))
-            trouble = tuple(json.loads(_ask(self._host, port, "/ready"))["reasons"])
+            answer = json.loads(_ask(self._host, port, "/ready"))
+            trouble = (*answer["reasons"], *answer.get("notes", ()))
         except (OSError, http.client.HTTPException, ValueError, KeyError):
             why = _silent(pid)
             if is_router:

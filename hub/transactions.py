@@ -120,10 +120,12 @@ def _end_process(code: int, sentence: str) -> None:
 class Transactions:
     """One transaction after the other, by one transactional id; the object of one slot, fenced by the next of the same slot."""
 
-    def __init__(self, settings: Settings, slot: int, watchdog: Watchdog, *, limit_s: float = 20.0) -> None:
-        """Does not connect yet: `renew` does. `limit_s`: for each call of the library that has no limit of its own."""
+    def __init__(
+        self, settings: Settings, slot: int, watchdog: Watchdog, *, limit_s: float = 20.0, name: str = ""
+    ) -> None:
+        """Does not connect yet: `renew` does. `limit_s`: for each call of the library that has no limit of its own. `name`: of who is no router."""
         self._settings = settings
-        self._id = f"gridhub-router-{slot}"
+        self._id = name or f"gridhub-router-{slot}"
         self._watchdog = watchdog
         self._limit_s = limit_s
         self._producer: Any = None
@@ -173,7 +175,7 @@ class Transactions:
     def commit(self, outgoing: Sequence[Outgoing], offsets: Mapping[tuple[str, int], int], group: object) -> None:
         """Writes all of it and the offsets (the next ones to read) or nothing.
 
-        `group`: what `Member.poll` gave with the records. Raises Aborted and Fenced, after which nothing has happened and `renew` must be
+        `group`: what `Member.poll` gave with the records; None: of no group, there are no offsets. Raises Aborted and Fenced, after which nothing has happened and `renew` must be
         called, and UnknownOutcome.
         """
         producer = self._producer
@@ -190,10 +192,12 @@ class Transactions:
             producer.flush(FLUSH_WITHIN_S)
             _delivered(futures)
             reached("router.flushed")
-            with self._watchdog.within(self._limit_s, UNAVAILABLE, "sending offsets"):
-                producer.send_offsets_to_transaction(
-                    {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in offsets.items()}, group
-                )
+            if group is not None:
+                with self._watchdog.within(self._limit_s, UNAVAILABLE, "sending offsets"):
+                    producer.send_offsets_to_transaction(
+                        {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in offsets.items()},
+                        group,
+                    )
         except (KafkaError, ValueError) as error:
             # Not aborted here, where it would wait without limit for a broker that is away: the next `init_transactions` does it.
             raise _why([error, *(future.exception for future in futures if future.is_done)]) from error
@@ -451,9 +455,16 @@ class Whole:
     """
 
     def __init__(
-        self, settings: Settings, topics: Collection[str], client_id: str, partitions: Collection[int] | None = None
+        self,
+        settings: Settings,
+        topics: Collection[str],
+        client_id: str,
+        partitions: Collection[int] | None = None,
+        *,
+        last: int | None = None,
     ) -> None:
-        """Connects and asks where they end, counting what is not committed yet: nothing older comes later. `partitions`: else all.
+        """Connects and asks where they end, counting what is not committed yet: nothing older comes later. `partitions`: else all. `last`: only so
+        many offsets before the end of each.
 
         Raises Unavailable.
         """
@@ -475,6 +486,8 @@ class Whole:
         self._consumer = _consumer(settings, group_id=None, client_id=client_id, max_poll_records=5000)
         self._consumer.assign(places)
         self._consumer.seek_to_beginning(*places)
+        for place in places if last is not None else ():
+            self._consumer.seek(place, max(begins[place], self._ends[place] - (last or 0)))
 
     def all(self) -> Iterator[Arrived]:
         """Every record, each partition's in order; then it is closed. Raises Unavailable."""

@@ -430,6 +430,15 @@ class RememberingRouterTelemetry(RouterTelemetry):
     def dead_lettered(self, reason: Reason, partition: int) -> None:
         self.happened.append(("dead_lettered", reason, partition))
 
+    def quarantined(self, partition: int, town: str, why: str) -> None:
+        self.happened.append(("quarantined", partition, town, why))
+
+    def in_quarantine(self, partition: int, towns: int) -> None:
+        self.happened.append(("in_quarantine", partition, towns))
+
+    def passed_over(self, partition: int, entries: int) -> None:
+        self.happened.append(("passed_over", partition, entries))
+
     def aborted(self, reason: AbortReason, why: str) -> None:
         self.happened.append(("aborted", reason, why))
 

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     SCHEMA = "schema"
     POISON = "poison"
+    QUARANTINED = "quarantined"
     OUTSIDE_AREA = "outside_area"
     DATUM = "datum"
     BAD_TIME = "bad_time"

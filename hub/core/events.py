@@ -333,6 +333,7 @@ class Journal:
     versions: tuple[Version, ...]
     ranges: tuple[Range, ...]
     ticks: tuple[TownTick, ...]
+    quarantined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

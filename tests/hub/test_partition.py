@@ -1,6 +1,8 @@
 """One partition: what a batch of records makes of it, in which order, and that nothing is true before it is committed."""
 
 from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -21,9 +23,10 @@ from hub.core.events import (
 from hub.core.in_force import InForce
 from hub.core.registry import Registry
 from hub.core.rules import Rules
-from hub.core.town import Town
+from hub.core.town import Town, adopt, decide
 from hub.partition import (
     FORWARDED_FROM,
+    HANDED_OVER,
     Arrived,
     Outgoing,
     Partition,
@@ -37,6 +40,7 @@ from hub.partition import (
 from hub.rulebook import rules_of
 from hub.settings import DEFAULT_RULES
 from hub.wire import Wire, headers
+from tests.hub.core.one_town import reading, value
 
 WIRE = Wire.load()
 RULES = Rules(rules_of(DEFAULT_RULES), {})
@@ -216,6 +220,108 @@ def test_ticks_that_have_an_effect_are_written_down_and_a_replay_takes_them() ->
     assert again.outgoing == step.outgoing
     live.adopt(step)
     assert not live.apply([], AT + 2, around, ticks=None).ticks
+
+
+# ---- quarantine
+
+NEIGHBOUR = "410122108"
+BOTH = replace(AROUND, partition_of={TOWN: HERE, NEIGHBOUR: HERE, "000000000": 5}.__getitem__)
+
+
+@pytest.mark.parametrize("topic", ["alerts.air", "handed-over"])
+def test_what_a_town_in_quarantine_is_sent_is_kept_and_its_neighbour_decided(topic: str) -> None:
+    partition = Partition(HERE)
+    partition.quarantine({TOWN})
+    sent = arrived(alarm("a1"), 5, at=AT - 1)
+    if topic == HANDED_OVER:
+        envelope = HandedOver(topic="alerts.air", partition=1, offset=5, key=None, value=sent.value or b"", headers=())
+        sent = arrived(WIRE.encode(envelope), 5, topic=HANDED_OVER, at=AT - 1)
+    step = partition.apply([sent, arrived(alarm("b1", NEIGHBOUR), 6)], AT, BOTH)
+    (letter,) = written(step, "dead-letters")
+    assert isinstance(letter, DeadLetter)
+    assert (letter.id, letter.reason, letter.raw) == (sent.place, "quarantined", sent.value)
+    decisions = [one for one in written(step, "decisions") if isinstance(one, Decision)]
+    assert [(one.id, one.outcome, one.reasons) for one in decisions] == [
+        (sent.place, Outcome.INVALID, ("quarantined",)),
+        ("b1", Outcome.OPENED, decisions[1].reasons),
+    ], "one decision for each record; the alert itself has none yet"
+    assert set(step.towns) == {NEIGHBOUR}
+    (journal,) = written(step, "journal")
+    assert isinstance(journal, Journal)
+    assert journal.quarantined == (TOWN,)
+
+
+def test_a_reading_for_a_town_in_quarantine_is_kept_and_counted() -> None:
+    partition = Partition(HERE)
+    partition.quarantine({TOWN})
+    one = reading(value(1.0), code="2061", occurred_at=AT, period_s=3600, accepted_at=AT, town=TOWN)
+    step = partition.apply([arrived(WIRE.encode(one), 5, topic="readings")], AT, BOTH)
+    assert (step.letters, step.applied) == ([Reason.QUARANTINED], [Outcome.INVALID])
+    assert not written(step, "decisions")
+
+
+def test_time_does_not_pass_in_quarantine() -> None:
+    town = Town(TOWN, {"town": {"": replace(Town(TOWN, {}).clock, due=AT)}})
+    partition = Partition(HERE, towns={TOWN: town}, versions=FORCE.versions)
+    assert partition.due(AT)
+    partition.quarantine({TOWN})
+    assert not partition.due(AT)
+    assert not partition.apply([], AT + 1, AROUND, ticks=None).ticks
+
+
+def test_a_town_that_comes_out_of_quarantine_is_brought_under_what_is_in_force_by_itself() -> None:
+    """A registry may have come meanwhile; of the others nothing is looked at again."""
+    partition = Partition(HERE)
+    partition.adopt(partition.apply([arrived(alarm("a1"), 1), arrived(alarm("b1", NEIGHBOUR), 2)], AT, BOTH))
+    assert partition.settled(FORCE.versions)
+    partition.quarantine({TOWN})
+    assert not partition.settled(FORCE.versions)
+    other = InForce(Registry(version=2, rules=RULES))
+    partition.adopt(partition.apply([], AT, replace(BOTH, force=other)))
+    assert partition.settled(other.versions)
+    partition.quarantine(())
+    assert not partition.settled(other.versions)
+    with patch("hub.partition.adopt", side_effect=adopt) as adopting:
+        step = partition.apply([], AT, replace(BOTH, force=other))
+    assert [call.args[0].code for call in adopting.call_args_list] == [TOWN]
+    assert step.adopted
+    partition.adopt(step)
+    assert partition.settled(other.versions)
+
+
+@pytest.mark.parametrize("what", ["decide", "adopt"])
+def test_a_town_on_which_the_program_fails_without_a_record_is_in_quarantine(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """What else would it be, at each start? A replay does the same from the journal's word, also where it does not fail any more."""
+    due = replace(Town(TOWN, {}).clock, due=AT, forget_at=AT)
+    towns = {code: Town(code, {"town": {"": due}}) for code in (TOWN, NEIGHBOUR)}
+    versions = FORCE.versions if what == "decide" else ()
+    live, again = (Partition(HERE, 4, towns, versions=versions) for _ in range(2))
+    right: Any = {"decide": decide, "adopt": adopt}[what]
+
+    def wrong(town: Town, *rest: Any) -> object:
+        assert town.code != TOWN, "no open ticket"
+        return right(town, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"hub.partition.{what}", wrong)
+        step = live.apply([], AT + 1, BOTH, ticks=None)
+    assert set(step.failed) == {TOWN}
+    assert "AssertionError" in step.failed[TOWN]
+    assert set(step.towns) == {NEIGHBOUR}
+    (journal,) = written(step, "journal")
+    assert isinstance(journal, Journal)
+    assert (journal.quarantined, [one.town for one in journal.ticks]) == ((TOWN,), [NEIGHBOUR])
+    again.quarantine(journal.quarantined)
+    assert again.apply([], AT + 1, BOTH, ticks=journal.ticks).outgoing == step.outgoing
+    live.adopt(step)
+    assert live.settled(FORCE.versions)
+    # The next start tries it once more.
+    entries = [WIRE.decode(one.value) for one in step.outgoing if one.topic == "router-state" and one.value]
+    restored = Partition.restored(HERE, [one for one in entries if isinstance(one, RouterState)])
+    restored.quarantine(())
+    assert restored.released == {TOWN}
 
 
 # ---- the order of inputs

@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
 from hub.core.errors import Misconfigured, Unavailable
-from hub.core.events import RouterState
+from hub.core.events import Journal, RouterState, Version
 from hub.core.in_force import InForce
 from hub.core.town import Town
 from hub.partition import Arrived, Partition, Surroundings
@@ -27,51 +28,130 @@ HERE = 3
 OFFSETS = {"readings": 7, "alerts.air": 0, "handed-over": 0}
 
 
-def rebuild(*entries: bytes, offsets: dict[str, int] = OFFSETS) -> _Rebuild:
-    """One that has read the changelog of one partition; `offsets`: what the group has committed of it."""
-    member, whole = mock.Mock(spec=Member), mock.Mock(spec=Whole)
+KEY = b"|partition|3"
+
+
+def rebuild(
+    *entries: tuple[bytes, bytes], offsets: dict[str, int] = OFFSETS, journal: Iterable[Journal] = ()
+) -> tuple[Partition, RememberingRouterTelemetry]:
+    """What comes back of a partition from the changelog (keys and values); `offsets`: what the group has committed of it."""
+    member, telemetry = mock.Mock(spec=Member), RememberingRouterTelemetry()
     member.committed.return_value = offsets
-    whole.complete.side_effect = [False, True]
-    whole.read.return_value = [
-        Arrived("router-state", HERE, offset, 0, str(offset).encode(), value) for offset, value in enumerate(entries)
-    ]
+
+    def whole(_settings: Settings, topics: list[str], *_: object, **_last: object) -> mock.Mock:
+        lying = [*entries] if topics == ["router-state"] else [(b"3", WIRE.encode(one)) for one in journal]
+        found = [Arrived(topics[0], HERE, offset, 0, *one) for offset, one in enumerate(lying)]
+        made = mock.Mock(spec=Whole)
+        made.complete.side_effect = [False, True]
+        made.read.return_value = made.all.return_value = found
+        return made
+
     made = _Rebuild([HERE])
-    with mock.patch("hub.router.Whole", return_value=whole):
+    around = Surroundings(InForce(registry()), WIRE, lambda _: HERE, 0, 0)
+    with mock.patch("hub.router.Whole", whole), mock.patch("hub.quarantine.Whole", whole):
         assert made.go_on(Settings(), member, "a test")
-    return made
+        (partition,) = made.partitions(Settings(), around, telemetry)
+    assert made.entries == len(entries)
+    return partition, telemetry
+
+
+def own(body: str) -> tuple[bytes, bytes]:
+    return KEY, WIRE.encode(RouterState(town="", kind="partition", id="3", body=body))
+
+
+def clock(town: str, body: str = '{"now":1,"seq":4,"due":null,"forget_at":null}') -> tuple[bytes, bytes]:
+    return f"{town}|town|".encode(), WIRE.encode(RouterState(town=town, kind="town", id="", body=body))
 
 
 @pytest.mark.parametrize(
-    "entry",
+    "unreadable",
     [
-        b"no record",
-        WIRE.encode(RouterState(town="410122106", kind="of a later version", id="", body="{}")),
-        WIRE.encode(RouterState(town="410122106", kind="town", id="", body='{"now":1,"later":2}')),
-        WIRE.encode(RouterState(town="", kind="partition", id="3", body='{"number":1}')),
-        WIRE.encode(RouterState(town="", kind="partition", id="3", body="[]")),
+        (b"410122106|seen|a1", b"no record"),
+        (b"410122106|seen|\xff", b"no record"),
+        (b"410122106|later|", WIRE.encode(RouterState(town="410122106", kind="later", id="", body="{}"))),
+        clock("410122106", '{"now":1,"later":2}'),
+        clock("410122106", '{"now":"1","seq":4,"due":null,"forget_at":null}'),
+        (b"410122106|town|", clock("410122107")[1]),
     ],
-    ids=["no record", "another kind", "another field", "no journal number", "no object"],
+    ids=["no record", "a broken key", "another kind", "another field", "a text for a number", "another town's"],
 )
-def test_memory_that_this_version_cannot_read_ends_the_process(entry: bytes) -> None:
-    """As something that may be there later it would be tried again without end, with a new producer each time."""
-    with pytest.raises(Misconfigured, match="router-state/3 cannot be read by this version"):
-        list(rebuild(entry).partitions(WIRE))
+def test_a_town_whose_memory_cannot_be_read_is_in_quarantine_and_no_other(unreadable: tuple[bytes, bytes]) -> None:
+    readable = own('{"journal":5,"program":"0.1.0"}'), clock("410122107"), (b"410122106|seen|", clock("x")[1])
+    partition, telemetry = rebuild(*readable, unreadable)
+    assert partition.quarantined == {"410122106"}
+    assert (partition.journal, partition.towns["410122107"].clock.seq) == (5, 4)
+    assert "410122106" not in partition.towns
+    [(number, town, why)] = telemetry.named("quarantined")
+    assert (number, town) == (HERE, "410122106")
+    assert why
+    assert telemetry.named("in_quarantine") == [(HERE, 1)]
+    assert not partition.settled(()), "the journal must name it before anything is decided"
+
+
+def test_what_no_router_has_written_there_is_passed_over() -> None:
+    partition, telemetry = rebuild(own('{"journal":5}'), clock("410122107"), (b"a guest", b"?"), (b"1234|town|", b"?"))
+    assert list(partition.towns) == ["410122107"]
+    assert not partition.quarantined
+    assert telemetry.named("passed_over") == [(HERE, 2)]
+
+
+@pytest.mark.parametrize("body", ['{"number":1}', "[]", '{"journal":"five"}', '{"journal":5,"next":7}'])
+def test_a_partition_that_does_not_know_where_it_stood_takes_it_from_the_journal(body: str) -> None:
+    one = Journal(
+        partition=HERE,
+        number=8,
+        router=0,
+        generation=1,
+        at=0,
+        program="0.1.0",
+        versions=(Version(name="registry", version="2"),),
+        ranges=(),
+        ticks=(),
+        quarantined=("410122109",),
+    )
+    partition, _ = rebuild(own(body), clock("410122107"), journal=[replace(one, number=7), one])
+    assert (partition.journal, partition.versions, partition.next) == (8, one.versions, OFFSETS)
+    assert partition.released == {"410122109"}
+
+
+def test_where_nothing_tells_where_a_partition_stood_the_process_ends() -> None:
+    """Numbers of the journal would begin anew; or every record would be applied once more."""
+    with pytest.raises(Misconfigured, match=r"\|partition\|3 of router-state/3 cannot be read"):
+        rebuild(own("[]"))
+    one = Journal(partition=HERE, number=8, router=0, generation=1, at=0, program="", versions=(), ranges=(), ticks=())
+    with pytest.raises(Misconfigured, match=r"\|partition\|3 of router-state/3 cannot be read"):
+        rebuild(own("[]"), offsets=dict.fromkeys(OFFSETS, 0), journal=[one])
+
+
+def test_memory_of_a_newer_program_ends_the_process() -> None:
+    """It can be read, but not here: in quarantine all that comes meanwhile would be dead letters. As something that may be there later it would be
+    tried again without end, with a new producer each time.
+    """
+    later = clock("410122106", '{"now":1,"later":2}')
+    with pytest.raises(Misconfigured, match=r"router-state/3 cannot be read by this version of the program: 0\.10\.0"):
+        rebuild(own('{"journal":5,"program":"0.10.0"}'), later)
+    partition, _ = rebuild(own('{"journal":5,"program":"0.0.9"}'), later)
+    assert partition.quarantined == {"410122106"}
 
 
 def test_offsets_that_the_group_has_forgotten_are_remembered() -> None:
     """Kafka forgets them where no member came for a week; from the beginning, every alert would open its ticket once more."""
-    own = RouterState(town="", kind="partition", id="3", body='{"journal":5,"next":{"alerts.air":9,"readings":3}}')
-    forgotten = dict.fromkeys(OFFSETS, 0)
-    (partition,) = rebuild(WIRE.encode(own), offsets=forgotten).partitions(WIRE)
+    one = own('{"journal":5,"next":{"alerts.air":9,"readings":3}}')
+    partition, _ = rebuild(one, offsets=dict.fromkeys(OFFSETS, 0))
     assert (partition.journal, partition.next) == (5, {"readings": 3, "alerts.air": 9, "handed-over": 0})
-    (partition,) = rebuild(WIRE.encode(own), offsets=OFFSETS).partitions(WIRE)
+    partition, _ = rebuild(one)
     assert partition.next == {"readings": 7, "alerts.air": 9, "handed-over": 0}
 
 
 def test_memory_without_offsets_goes_on_at_those_of_the_group() -> None:
-    own = RouterState(town="", kind="partition", id="3", body='{"journal": 5}')
-    (partition,) = rebuild(WIRE.encode(own)).partitions(WIRE)
+    partition, _ = rebuild(own('{"journal": 5}'))
     assert (partition.journal, partition.next) == (5, OFFSETS)
+
+
+def test_a_town_in_quarantine_is_told_beside_being_ready() -> None:
+    router = Router(Settings(), 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
+    router._partitions = {HERE: Partition(HERE, quarantined=["410122106"]), 4: Partition(4)}
+    assert router.notes() == ["town 410122106 is in quarantine: gridhub quarantine list"]
 
 
 @pytest.mark.parametrize(

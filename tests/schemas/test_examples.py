@@ -100,6 +100,7 @@ def test_the_ids_are_what_was_released() -> None:
         "decision.v1": 2010769056,
         "handed_over.v1": 1088528095,
         "journal.v1": 1797835809,
+        "journal.v2": 1710265778,
         "life_sign.v1": 1782313053,
         "patrol_alert.v1": 1142956649,
         "reading.v1": 1501195806,
