@@ -462,6 +462,8 @@ class _Work:
         if isinstance(record, PatrolAlert) and self._around.force.town_of(place_of(record)) is None:
             raise Rejected(Reason.OUTSIDE_AREA, "more than 5 km from every town")
         if envelope is None:
+            if arrived.key is not None and arrived.key != record.town.encode():
+                raise Rejected(Reason.SCHEMA, f"the key is not the town {record.town}, which the record names")
             return record, None, record.town
         try:
             return record, envelope, (arrived.key or b"").decode("ascii")

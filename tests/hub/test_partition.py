@@ -180,6 +180,19 @@ def test_what_cannot_be_read_is_kept_and_the_next_is_decided(topic: str) -> None
     assert step.applied == ([Outcome.INVALID] if topic == "readings" else [])
 
 
+def test_a_record_under_the_key_of_another_town_is_kept_and_one_without_a_key_decided() -> None:
+    """What the key says orders it, what the record says decides it: where they differ, one of both is wrong. No key says nothing wrong."""
+    falsely = replace(arrived(alarm("a1"), 5), key=STRANGER.encode())
+    without = replace(arrived(alarm("a2"), 6), key=None)
+    step = Partition(HERE).apply([falsely, without], AT, AROUND)
+    (letter,) = written(step, "dead-letters")
+    assert isinstance(letter, DeadLetter)
+    assert (letter.id, letter.reason, letter.raw) == (falsely.place, "schema", falsely.value)
+    assert letter.detail == f"{falsely.place}: the key is not the town {TOWN}, which the record names"
+    outcomes = [one.outcome for one in written(step, "decisions") if isinstance(one, Decision)]
+    assert outcomes == [Outcome.INVALID, Outcome.OPENED]
+
+
 def test_a_record_too_large_for_a_letter_is_told_by_hash_and_place() -> None:
     (letter,) = written(Partition(HERE).apply([arrived(b"x" * 600_000, 5)], AT, AROUND), "dead-letters")
     assert isinstance(letter, DeadLetter)
