@@ -20,7 +20,8 @@ from pathlib import Path
 
 from hub import topics
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
-from hub.core.events import Alert, DeadLetter, HandedOver, LetterMark, Reading
+from hub.core.events import Alert, CameraAlert, DeadLetter, HandedOver, LetterMark, PatrolAlert, Reading
+from hub.core.in_force import InForce, elsewhere, place_of
 from hub.core.registry import Device, Registry
 from hub.evidence import Evidence
 from hub.explain import LETTER_MARKS
@@ -382,14 +383,20 @@ async def _again(entry: Entry, outbox: Again, give: Callable[[], Given]) -> Done
 
 
 def _record_again(
-    letter: DeadLetter, _settings: Settings, _registry: Registry, outbox: Outbox
+    letter: DeadLetter, _settings: Settings, registry: Registry, outbox: Outbox
 ) -> "list[asyncio.Future[Fate] | Fate]":
-    """A record that the router could not take: to its topic once more, under the town it names. Raises Rejected where it still cannot be read."""
+    """A record that the router could not take: to its topic once more, under the town it names; handed over, under the town its place lies in. Raises
+    Rejected where it still cannot be read.
+    """
     wire = Wire.load()
     topic, _, _ = _place(letter)
     record = wire.decode(letter.raw)
     if isinstance(record, HandedOver):
         topic, record = record.topic, wire.decode(record.value)
+        if isinstance(record, CameraAlert | PatrolAlert):
+            found = InForce(registry).town_of(place_of(record))
+            # The town that it names has handed it over, and would find it repeated.
+            record = replace(record, town=found) if found and elsewhere(found, record.town) else record
     carried = CARRIES.get(topic)
     if carried is None or not isinstance(record, carried):
         raise Rejected(Reason.SCHEMA, f"{type(record).__name__} does not belong on {topic}")

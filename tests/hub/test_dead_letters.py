@@ -20,7 +20,10 @@ from hub.outbox import Fate, Outbox
 from hub.settings import Settings
 from hub.wire import Wire
 from tests.doubles import FakeLog
+from tests.hub.core.one_town import TOWN as PLACED
 from tests.hub.core.one_town import camera
+from tests.hub.core.small_map import EAST
+from tests.hub.core.small_map import registry as small_map
 
 WIRE = Wire.load()
 AT = 1_772_415_000_000
@@ -284,6 +287,15 @@ def test_what_was_handed_over_goes_back_to_where_it_came_from(registry: Registry
     kafka = Kafka(of_the_router(WIRE.encode(envelope), "handed-over/3/17"))
     made_of(kafka, registry, replay)
     assert kafka.came()[0] == ("alerts.camera", alert.town, alert)
+
+
+def test_what_another_town_was_to_decide_goes_to_that_town() -> None:
+    """The first has remembered its id, and would say that it is repeated: nobody would decide it."""
+    alert = camera("c1", "begins", 0, lon=113.925, lat=34.705, town=PLACED)
+    envelope = HandedOver(topic="alerts.camera", partition=1, offset=2, key=b"x", value=WIRE.encode(alert), headers=())
+    kafka = Kafka(of_the_router(WIRE.encode(envelope), "handed-over/3/17"))
+    made_of(kafka, small_map(), replay)
+    assert kafka.came()[0] == ("alerts.camera", EAST, replace(alert, town=EAST))
 
 
 @pytest.mark.parametrize(
