@@ -75,7 +75,7 @@ class _Process:
         self._stop = asyncio.Event()
         self._publisher: Publisher | None = None
         self._spool: Spool | None = None
-        self._follower = Follower(settings, f"gridhub-{feed}", telemetry.registered)
+        self._follower = Follower(settings, f"gridhub-{feed}", telemetry.registered, telemetry.registry_refused)
         self._serving = False
         self._defect: BaseException | None = None
 

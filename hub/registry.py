@@ -145,6 +145,7 @@ class Versions:
         self._keeps_all = False
         self._claims: dict[int, str] = {}
         self._highest = 0
+        self._refused = 0
 
     def newest(self) -> Registry | None:
         """The newest whole version, None where there is none yet. The first call reads the topic to its end, later ones what has come.
@@ -163,6 +164,11 @@ class Versions:
         finally:
             self.close()
         return dict(self._whole)
+
+    @property
+    def refused(self) -> int:
+        """The last version that came to its end and cannot be taken, if it is newer than the one in force; else 0."""
+        return self._refused if self._refused > max(self._whole, default=0) else 0
 
     @property
     def next_number(self) -> int:
@@ -217,8 +223,10 @@ class Versions:
             told = json.loads(entry.body)
             whole = _whole(entry.version, some, told["count"], told["sha256"])
         except UNREADABLE:
-            return  # of a newer program; the last one that this program can read stays in force
-        if whole is not None:
+            whole = None  # of a newer program; the last one that this program can read stays in force
+        if whole is None:
+            self._refused = max(self._refused, entry.version)
+        else:
             # Of old ones, only their numbers matter to who follows: a process that runs for years must not hold them all.
             self._whole = {**(self._whole if self._keeps_all else {}), entry.version: whole}
 
@@ -226,11 +234,18 @@ class Versions:
 class Follower:
     """The newest registry, kept up to date on a thread of its own; begins with the last good copy in the data folder when Kafka is away."""
 
-    def __init__(self, settings: Settings, client_id: str, changed: Callable[[Registry], None] | None = None) -> None:
-        """`changed`: called on the thread with each version that is adopted, the first one too."""
+    def __init__(
+        self,
+        settings: Settings,
+        client_id: str,
+        changed: Callable[[Registry], None] | None = None,
+        refused: Callable[[int], None] | None = None,
+    ) -> None:
+        """`changed`: called on the thread with each version that is adopted, the first one too; `refused`: with the number of each that cannot be."""
         self._versions = Versions(settings, client_id)
         self._copy = settings.data / "registry" / "last.json"
         self._changed = changed
+        self._refused = refused
         self._stop = threading.Event()
         self._there = threading.Event()
         self._registry: Registry | None = None
@@ -261,6 +276,7 @@ class Follower:
             self._versions.close()
 
     def _follow(self) -> None:
+        told = 0
         while not self._stop.is_set():
             try:
                 newest = self._versions.newest()
@@ -270,6 +286,9 @@ class Follower:
                 self.trouble, newest = str(error), None
                 if self._registry is None and (kept := read_copy(self._copy)) is not None:
                     self._adopt(kept)
+            if self._refused and (number := self._versions.refused) > told:
+                told = number
+                self._refused(number)
             if newest is not None and (self._registry is None or newest.version != self._registry.version):
                 self._adopt(newest)
                 try:

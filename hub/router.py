@@ -124,6 +124,7 @@ class Router:
         self._more = False
         self._away = ""
         self._clock_off = self._registry_away = False
+        self._refused = 0
         self._aborts = 0
         self._next_tick = self._next_probe = self._next_lag = self._next_registry = 0.0
         self._behind_since: dict[tuple[str, int], tuple[int, float]] = {}
@@ -146,15 +147,17 @@ class Router:
     def notes(self) -> list[str]:
         """What a person must look at though the process is ready: all other towns are served. Asked on the server's thread."""
         towns = sorted(code for one in list(self._partitions.values()) for code in one.quarantined)
-        return [
-            str(
-                Text(
-                    f"town {code} is in quarantine: gridhub quarantine list",
-                    f"乡镇 {code} 已隔离：gridhub quarantine list",
-                )
+        said = [
+            Text(
+                f"town {code} is in quarantine: gridhub quarantine list", f"乡镇 {code} 已隔离：gridhub quarantine list"
             )
             for code in towns
         ]
+        if version := self._refused:
+            said.append(
+                Text(f"version {version} of the registry cannot be read here", f"此处无法读取登记表第 {version} 版")
+            )
+        return list(map(str, said))
 
     # ---- life
 
@@ -451,6 +454,10 @@ class Router:
             self._next_registry = time.monotonic() + REGISTRY_AWAY_S
             return
         self._registry_away = False
+        if registry.refused != self._refused:
+            self._refused = registry.refused
+            if self._refused:
+                self._telemetry.registry_refused(self._refused)
         if newest is not None and newest.version != self._around.force.version:
             self._around = replace(self._around, force=InForce(newest, self._rules))
             reached("router.version.seen")

@@ -63,6 +63,9 @@ class Telemetry:
     def defect(self, error: BaseException) -> None:
         """A mistake of the program, with its trace."""
 
+    def registry_refused(self, version: int) -> None:
+        """A version of the registry cannot be read here: the one before it stays in force. Told once."""
+
 
 class FeedTelemetry(Telemetry):
     """What happens in a connector; this class does nothing."""
@@ -288,6 +291,9 @@ class FeedRecorder(FeedTelemetry):
     def kafka_back(self) -> None:
         self._log.info("kafka back")
 
+    def registry_refused(self, version: int) -> None:
+        self._log.error("registry version refused", version=version)
+
     def stopping(self) -> None:
         self._log.info("stopping")
 
@@ -464,6 +470,9 @@ class RouterRecorder(RouterTelemetry):
     def kafka_back(self) -> None:
         self._log.info("kafka back")
 
+    def registry_refused(self, version: int) -> None:
+        self._log.error("registry version refused", version=version)
+
     def stopping(self) -> None:
         self._log.info("stopping")
 
@@ -565,6 +574,9 @@ class PageRecorder(PageTelemetry):
 
     def kafka_back(self) -> None:
         self._log.info("kafka back")
+
+    def registry_refused(self, version: int) -> None:
+        self._log.error("registry version refused", version=version)
 
     def stopping(self) -> None:
         self._log.info("stopping")

@@ -436,6 +436,9 @@ class RememberingRouterTelemetry(RouterTelemetry):
     def in_quarantine(self, partition: int, towns: int) -> None:
         self.happened.append(("in_quarantine", partition, towns))
 
+    def registry_refused(self, version: int) -> None:
+        self.happened.append(("registry_refused", version))
+
     def passed_over(self, partition: int, entries: int) -> None:
         self.happened.append(("passed_over", partition, entries))
 

@@ -93,7 +93,7 @@ class _Process:
         self._loop: asyncio.AbstractEventLoop
         self._defect: BaseException | None = None
         self._away = ""
-        self._follower = Follower(settings, "gridhub-page", self._registered)
+        self._follower = Follower(settings, "gridhub-page", self._registered, self._telemetry.registry_refused)
 
     async def run(self) -> None:
         self._loop = asyncio.get_running_loop()

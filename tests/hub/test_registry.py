@@ -15,6 +15,7 @@ from hub.core.rules import Rules
 from hub.kafka_log import Arrived
 from hub.registry import (
     VERSION,
+    Follower,
     Versions,
     differences,
     digest,
@@ -30,6 +31,7 @@ from hub.rulebook import rules_of
 from hub.settings import RuleSettings, Settings
 from hub.shipped import shipped
 from hub.wire import Wire
+from tests.brokers import until
 from tests.hub.core.one_town import TOWN
 from tests.hub.core.small_map import HEAD, LI, WANG, registry
 
@@ -237,6 +239,37 @@ def test_pieces_that_are_no_registry_do_not_end_who_follows(topic: Topic, versio
     newest = versions.newest()
     assert newest is not None
     assert newest.version == 1
+
+
+def test_a_version_that_cannot_be_taken_is_told_until_a_newer_one_is_there(topic: Topic, versions: Versions) -> None:
+    topic.writes(1, FULL)
+    versions.newest()
+    assert versions.refused == 0
+    topic.writes(2, FULL, without_last=1)
+    topic.records.append(b"no record")
+    newest = versions.newest()
+    assert (newest and newest.version, versions.refused) == (1, 2)
+    topic.writes(3, FULL)
+    newest = versions.newest()
+    assert (newest and newest.version, versions.refused) == (3, 0)
+
+
+def test_who_follows_tells_once_of_a_version_that_cannot_be_taken(
+    topic: Topic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.registry.LOOK_EVERY_S", 0.001)
+    refused, adopted = list[int](), list[int]()
+    follower = Follower(
+        Settings(data=tmp_path), "test", lambda registry: adopted.append(registry.version), refused.append
+    )
+    topic.writes(1, FULL)
+    topic.writes(2, FULL, count=7)
+    follower.start()
+    until(lambda: refused and adopted, 5)
+    topic.writes(3, FULL)
+    until(lambda: len(adopted) == 2, 5)
+    follower.stop()
+    assert (refused, adopted) == ([2], [1, 3])
 
 
 def test_who_follows_holds_one_version(topic: Topic, versions: Versions) -> None:

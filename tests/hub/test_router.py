@@ -214,7 +214,7 @@ def under_old() -> Router:
         number: Partition(number, 1, {TOWN: Town(TOWN, {})}, {"readings": 9}, old.versions) for number in range(3)
     }
     router._transactions = mock.Mock(spec=Transactions)
-    router._registry = mock.Mock(spec=Versions)
+    router._registry = mock.Mock(spec=Versions, refused=0)
     return router
 
 
