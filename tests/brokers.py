@@ -179,6 +179,10 @@ class RouterProcess:
         answer = self._get("ready")
         return None if answer is None else list(json.loads(answer)["reasons"])
 
+    def notes(self) -> list[str]:
+        """What it says beside being ready."""
+        return list(json.loads(self._get("ready") or b"{}").get("notes", ()))
+
     def until_ready(self, within_s: float = 30.0) -> float:
         """Returns how long it took."""
         began = time.monotonic()

@@ -2,11 +2,14 @@
 
 import gc
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +31,7 @@ from hub.core.events import (
     Journal,
     Outcome,
     Reading,
+    RegistryEntry,
     RouterState,
     Signal,
     State,
@@ -637,6 +641,132 @@ def remembered(count: int) -> Iterator[RouterState]:
         name = f"air.pm10.over_limit|a34002|station-{number}"
         yield RouterState(town=town, kind="episode", id=name, body=memory.to_text(episode))
         yield RouterState(town=town, kind="ticket", id=ticket.id, body=memory.to_text(ticket))
+
+
+def put(bootstrap: str, topic: str, partition: int, *records: tuple[bytes, bytes | None]) -> None:
+    """As a defect or a stranger might: keys and values that nobody has looked at."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    places = [producer.send(topic, value, key, partition=partition) for key, value in records]
+    for place in places:
+        place.get(30)
+    producer.close()
+
+
+def gridhub(bootstrap: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {"GRIDHUB__KAFKA__BOOTSTRAP": bootstrap, "GRIDHUB__RULES": json.dumps(QUICK_RULES)}
+    return subprocess.run(
+        [sys.executable, "-m", "hub", *words],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def poison(empty: str, sick: str, neighbour: str, lost: str, ticket: str) -> None:
+    """On the changelog for `sick`, and for what the partition of `lost` knows of itself; on each input, and on the registry."""
+    put(
+        empty,
+        "router-state",
+        HOME(sick),
+        (f"{sick}|ticket|{ticket}".encode(), b"poison"),
+        (f"{sick}|town|".encode(), WIRE.encode(RouterState(town=sick, kind="town", id="", body='{"now":"x"}'))),
+        (b"a stranger", b"poison"),
+        (f"{lost}|town|".encode(), b"of another partition"),
+    )
+    put(empty, "router-state", HOME(lost), (f"|partition|{HOME(lost)}".encode(), b"poison"))
+    stray = WIRE.encode(alarm("stray", neighbour))
+    for topic in ("alerts.air", "readings", "handed-over"):
+        put(empty, topic, HOME(sick), (neighbour.encode(), b"poison"))
+    put(empty, "alerts.air", HOME(sick), (sick.encode(), stray))
+    bad = Senders(empty)
+    for kind, name, body in (("device", "d", "{}"), ("version", "", '{"count":1,"sha256":"x"}')):
+        bad.send("registry", f"9|{kind}|{name}", WIRE.encode(RegistryEntry(version=9, kind=kind, id=name, body=body)))
+    bad.send("registry", "9|device|e", b"poison")
+    bad.close()
+
+
+def test_poison_on_every_topic_stops_one_town_and_loses_nothing(empty: str, start: Start, tmp_path: Path) -> None:
+    """While tickets are open, in all that a router reads: inputs, its changelog, the registry. Then the one town is mended, and what it was sent
+    meanwhile is replayed.
+    """
+    sick = TOWNS[0]
+    neighbour = next(town for town in TOWNS[1:] if HOME(town) == HOME(sick))
+    lost = next(town for town in TOWNS if HOME(town) != HOME(sick))
+    towns = (sick, neighbour, lost)
+    senders = Senders(empty)
+    for town in towns:
+        senders.alert(alarm(f"{town}-old", town))
+    senders.close()
+    router = start()
+    opened = {one.town: one.ticket_id for one in decisions(empty, 3)}
+    assert router.stop() == 0
+
+    poison(empty, sick, neighbour, lost, opened[sick])
+    router.start()
+    router.until_ready()
+    assert router.metric(f'gridhub_towns_quarantined{{partition="{HOME(sick)}"}}') == 1
+    until(lambda: len(router.notes()) == 2, 20)
+    assert router.notes() == [
+        f"town {sick} is in quarantine: gridhub quarantine list",
+        "version 9 of the registry cannot be read here",
+    ]
+    senders = Senders(empty)
+    for town in towns:
+        senders.alert(alarm(f"{town}-new", town))
+        senders.alert(replace(alarm(f"{town}-old", town, Signal.ENDS), id=f"{town}-old/ends"))
+        senders.send("readings", town, WIRE.encode(mean(f"{town}-mean", town)))
+    senders.close()
+
+    def record_decisions() -> dict[str, str]:
+        return {one.id: one.outcome for one in decisions(empty) if one.origin == "record"}
+
+    # 3 of before, 3 of poison, 6 now
+    until(lambda: len(record_decisions()) >= 12, 30)
+    until(lambda: sum(one.origin == "watch" for one in decisions(empty)) == 2, 30)
+    found = record_decisions()
+    for town in (neighbour, lost):
+        assert (found[f"{town}-new/2072/1"], found[f"{town}-old/ends"]) == (Outcome.OPENED, Outcome.CLEARED)
+    letters = [WIRE.decode(one.value) for one in committed(empty, "dead-letters")]
+    kept = Counter(one.reason for one in letters if isinstance(one, DeadLetter))
+    assert kept == {"schema": 4, "quarantined": 3}
+    assert {one.versions[0].version for one in decisions(empty)} == {"1"}
+    assert_journal(empty)
+
+    mend(empty, router, sick, neighbour, tmp_path)
+    until(lambda: f"{sick}-old/ends" in record_decisions(), 30)
+    found = record_decisions()
+    assert (found[f"{sick}-new/2072/1"], found[f"{sick}-old/ends"]) == (Outcome.OPENED, Outcome.CLEARED)
+    cleared = [one.ticket_id for one in decisions(empty) if one.id == f"{sick}-old/ends"]
+    assert cleared == [opened[sick]], "what it remembered is what it was"
+    assert router.stop() == 0
+    assert_journal(empty)
+    assert_replayed(gridhub(empty, "replay"))
+
+
+def mend(empty: str, router: RouterProcess, sick: str, neighbour: str, folder: Path) -> None:
+    """As the runbook says it, with the mistakes that can be made."""
+    listed = gridhub(empty, "quarantine", "list", "--json")
+    assert listed.returncode == 1, listed.stderr
+    assert [(one["town"], len(one["why"])) for one in json.loads(listed.stdout) if one["town"]] == [(sick, 2)]
+    assert gridhub(empty, "quarantine", "end", neighbour, "--forget").returncode == 2, "nothing to mend"
+    assert gridhub(empty, "replay", "--until", "1", "--export", str(folder / "early")).returncode == 0
+    early = gridhub(empty, "quarantine", "end", sick, "--from", str(folder / "early"))
+    assert (early.returncode, "run gridhub replay --export once more" in early.stderr) == (2, True)
+    assert_replayed(gridhub(empty, "replay", "--export", str(folder / "state")))
+    assert gridhub(empty, "quarantine", "end", sick, "--from", str(folder / "state")).returncode == 0
+    assert router.stop() == 0
+    router.start()
+    router.until_ready()
+    assert router.metric(f'gridhub_towns_quarantined{{partition="{HOME(sick)}"}}') == 0
+    again = gridhub(empty, "dead-letters", "replay", "--all", "--reason", "quarantined", "--yes")
+    assert (again.returncode, again.stdout.count("replayed")) == (0, 3), again.stdout + again.stderr
+
+
+def assert_replayed(ran: subprocess.CompletedProcess[str]) -> None:
+    """All that was decided is decided so again; what a stranger has written where routers write is found."""
+    assert {line.partition("/")[0] for line in ran.stdout.splitlines()} == {"router-state", "handed-over"}, ran.stdout
 
 
 @pytest.mark.slow
