@@ -132,7 +132,7 @@ def held(settings: Settings) -> list[Held]:
         partition = looked.restoring.partition()
         failed = partition.quarantined - looked.unreadable.keys()
         found += [Held(town, number, tuple(why.values()), tuple(why)) for town, why in looked.unreadable.items()]
-        found += [Held(town, number, (str(_FAILED),)) for town in sorted(failed)]
+        found += [Held(town, number, (str(_READ),)) for town in sorted(failed)]
         found += [Held("", number, (f"{key}: {why}",)) for key, why in looked.strange.items()]
         if looked.own:
             found.append(Held("", number, (f"|{OWN}|{number}: {looked.own}",)))
@@ -149,7 +149,7 @@ def mend(settings: Settings, town: str, folder: Path | None) -> int:
         raise Misconfigured(str(Text(f"{town} is not in quarantine", f"{town} 未被隔离")))
     if folder is None:
         if not held_town.keys:
-            raise Misconfigured(str(_ALL_READ))
+            raise Misconfigured(f"{town}: {_READ}")
         return _write(settings, town, dict.fromkeys(held_town.keys))
     partition = exported(folder, home(town))
     if town not in partition.quarantined:
@@ -189,11 +189,10 @@ def _write(settings: Settings, town: str, entries: Mapping[bytes, bytes | None])
     return len(entries)
 
 
-_FAILED = Text(
-    "its memory can be read, and the program fails on it: a router tries again at each start",
-    "其内存状态可以读取，但程序处理时出错：路由进程每次启动都会重试",
+_READ = Text(
+    "all of its memory can be read: it is mended, or the program failed on it; its router tries it at the next start",
+    "其内存状态均可读取：已修复，或程序处理时曾出错；路由进程下次启动时重试",
 )
-_ALL_READ = Text("all of its memory can be read: nothing is there to forget", "其内存状态均可读取：没有需要放弃的内容")
 
 
 def _too_old(folder: Path, town: str) -> Text:
