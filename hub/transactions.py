@@ -481,7 +481,8 @@ class Whole:
         except KafkaError as error:
             raise Unavailable(f"the ends of {', '.join(topics)}: {error}") from error
         finally:
-            raw.close(autocommit=False)
+            with contextlib.suppress(KafkaError):
+                raw.close(autocommit=False)
         self.begins = {(place.topic, place.partition): offset for place, offset in begins.items()}
         self._consumer = _consumer(settings, group_id=None, client_id=client_id, max_poll_records=5000)
         self._consumer.assign(places)
@@ -518,7 +519,8 @@ class Whole:
 
     def close(self) -> None:
         """Ends reading."""
-        self._consumer.close(autocommit=False)
+        with contextlib.suppress(KafkaError):
+            self._consumer.close(autocommit=False)
 
 
 def partition_of(settings: Settings) -> Callable[[str], int]:
