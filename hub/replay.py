@@ -8,6 +8,7 @@ as tickets only.
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import dropwhile
@@ -43,8 +44,8 @@ from hub.wire import Record, Wire
 
 CLIENT = "gridhub-replay"
 COMPACTED = frozenset({TICKETS, ROUTER_STATE})
-# The time of these is the broker's, or nobody's who reads them.
-TIMELESS = frozenset({HANDED_OVER, DEAD_LETTERS, ROUTER_STATE})
+# Their time is the broker's.
+BROKER_TIMED = frozenset({HANDED_OVER, DEAD_LETTERS})
 # Of an entry of the changelog that a person has put in the place of one that could not be read.
 MENDED = "x-mended"
 
@@ -64,12 +65,13 @@ class Stream(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A record: what it is, for which key, whether it is a tombstone, where it lies, and whether a person wrote it, in no order."""
+    """A record: what it is, for which key, whether it is a tombstone, where it lies; whether a person wrote it, then by its value alone."""
 
     digest: bytes
     key: bytes
     gone: bool
     place: str
+    value: bytes = b""
     mended: bool = False
 
 
@@ -195,9 +197,10 @@ class _Replay:
                 return []  # bytes of another version: only what became of the tickets is compared
             content: tuple[object, ...] = (event.ticket_id, event.version, event.step, event.state, event.at)
         else:
-            at = 0 if record.topic in TIMELESS else record.at
-            content = (record.key, record.value, () if mended else record.headers, at)
-        return [Seen(sha256(repr(content).encode()).digest(), record.key or b"", record.value is None, place, mended)]
+            at = 0 if record.topic in BROKER_TIMED else record.at
+            content = (record.key, record.value, record.headers, at)
+        digest, value = sha256(repr(content).encode()).digest(), sha256(record.value or b"").digest()
+        return [Seen(digest, record.key or b"", record.value is None, place, value, mended)]
 
     # ---- what should be there
 
@@ -340,12 +343,19 @@ class _Replay:
             last_wanted[one.key] = one
         later = {one.digest for one in expected.records[expected.least :]}
         for key, one in last_wanted.items():
-            found = last_there.get(key)
-            right = one.gone if found is None else found.digest == one.digest or found.digest in later
-            if not right and self._until is None:
+            if not _is_last(last_there.get(key), one, later) and self._until is None:
                 name = key.decode(errors="replace")
                 self._result.add(f"{stream}: the last of {name} differs", f"{stream}：{name} 的最后一条不同")
                 return
+
+
+def _is_last(found: Seen | None, wanted: Seen, later: AbstractSet[bytes]) -> bool:
+    """Whether what is left of a key is what the replay wrote last, or later; what a person has put there, by its value."""
+    if found is None:
+        return wanted.gone
+    if found.mended:
+        return (found.gone, found.value) == (wanted.gone, wanted.value)
+    return found.digest == wanted.digest or found.digest in later
 
 
 def _index(records: Sequence[Seen], wanted: Seen) -> int:

@@ -162,6 +162,23 @@ def everyone_here(_town: str) -> int:
     return HERE
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_from_a_state_in_the_middle_the_rest_is_equal_and_what_differs_is_found(
+    topics: list[Arrived], tmp_path: Path, number: int
+) -> None:
+    state = tmp_path / "state"
+    assert findings(topics, until=number, export=state) == []
+    assert exported(state, HERE).journal == number
+    assert findings(topics, start=state) == []
+    later = [one for one in topics if one.topic == "decisions"][number]
+    altered = replace(later, value=(later.value or b"")[:-1] + b"\x01")
+    assert findings([altered if one is later else one for one in topics], start=state)
+    assert findings([one for one in topics if one is not later], start=state)
+    text = (state / f"{HERE}.jsonl").read_text(encoding="utf-8")
+    (state / f"{HERE}.jsonl").write_text(text.replace(f'\\"seq\\":{number}', '\\"seq\\":7'), encoding="utf-8")
+    assert findings(topics, start=state)
+
+
 def told(arrived: Arrived) -> Journal:
     journal = WIRE.decode(arrived.value or b"")
     assert isinstance(journal, Journal)
