@@ -1,7 +1,11 @@
 """`gridhub replay` on the topics of a run: as they are, and with one thing altered on the way from them."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
+from typing import Any
 from unittest import mock
 
 from hub.core.events import Journal
@@ -15,15 +19,29 @@ Alter = Callable[[Arrived], Arrived]
 WIRE = Wire.load()
 
 
-def findings(settings: Settings, alter: Alter | None = None) -> list[str]:
-    """What a replay finds; each record that it reads has gone through `alter`."""
+def findings(settings: Settings, alter: Alter | None = None, **part: Any) -> list[str]:
+    """What a replay finds; each record that it reads has gone through `alter`. `part`: from which state, until which number, exported where."""
 
     class Altered(Whole):
         def all(self) -> Iterator[Arrived]:
             return map(alter, super().all()) if alter else super().all()
 
     with mock.patch("hub.replay.Whole", Altered):
-        return replay(settings).findings
+        return replay(settings, **part).findings
+
+
+def with_another_number(folder: Path) -> Path:
+    """An exported state in which one town has taken one decision more, beside the one in `folder`."""
+    other = folder.with_name(f"{folder.name}-altered")
+    copytree(folder, other)
+    path = max(other.iterdir(), key=lambda one: one.stat().st_size)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    clocks = [line for line in lines if line["kind"] == "town"]
+    changed = max(clocks, key=lambda line: int(json.loads(line["body"])["seq"]))
+    clock = json.loads(changed["body"])
+    changed["body"] = json.dumps({**clock, "seq": clock["seq"] + 1})
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    return other
 
 
 def with_another_limit(settings: Settings) -> Settings:

@@ -196,7 +196,7 @@ def test_one_ticket_for_one_episode_through_kills_of_routers_connector_and_broke
     assert sum(kill.in_transaction for kill in carried.kills) == KILLS.count("router")
     assert carried.aborted > 0
     assert carried.codes == [0] * 2 * SLOTS
-    assert [name for name, equal in carried.equal.items() if equal] == ["as it is"]
+    assert [name for name, equal in carried.equal.items() if equal] == ["to the middle", "from the middle", "as it is"]
     assert carried.left_open
     assert cleared == carried.left_open
 
@@ -222,7 +222,8 @@ def carried_out() -> Carried:
         codes += stage.routers.stop()
         told = {each.name: Counter(str(line["event"]) for line in each.told()) for each in stage.routers.routers}
         journal = [each for each in run.written.records if each.topic == JOURNAL]
-        equal = replayed(stage.broker.bootstrap, journal)
+        count = sum(each.topic == "decisions" for each in run.written.records)
+        equal = replayed(stage.broker.bootstrap, journal, count)
         return Carried(run, kills, stage.routers.ended, codes, left_open, aborted, told, texts, equal)
 
 
@@ -301,19 +302,42 @@ def in_all(bootstrap: str) -> int:
         consumer.close(autocommit=False)
 
 
-def replayed(bootstrap: str, journal: Sequence[Stored]) -> dict[str, bool]:
-    """Whether a replay finds nothing: on the topics as they are, then with one thing altered each."""
+def replayed(bootstrap: str, journal: Sequence[Stored], decisions: int) -> dict[str, bool]:
+    """Whether a replay finds nothing: on the topics as they are, in one go and in two, and with one thing altered each. `decisions`: how many lie there."""
     rules = {"rules": json.dumps(RULES), "kafka": {"bootstrap": bootstrap}}
     settings = Settings.model_validate(rules)
     middle = journal[len(journal) // 2]
-    number = int(next(value for name, value in middle.headers if name == "ce_id").decode().partition("/")[2])
-    return {
+    number = number_of(middle)
+    with TemporaryDirectory(prefix="gridhub-state-") as folder:
+        halves = replayed_in_halves(settings, journal, decisions, Path(folder) / "middle")
+    return halves | {
         "as it is": not replays.findings(settings),
         "one byte of a decision": not replays.findings(settings, replays.one_byte("decisions", 40)),
         "one byte of a ticket": not replays.findings(settings, replays.one_byte("tickets", 7)),
         "one range of the journal": not replays.findings(settings, replays.one_range(middle.partition, number)),
         "one limit of the rules": not replays.findings(replays.with_another_limit(settings)),
     }
+
+
+def replayed_in_halves(settings: Settings, journal: Sequence[Stored], decisions: int, state: Path) -> dict[str, bool]:
+    """The same to a number in the middle, where the state is exported, and from there to the end. The last decision that is read lies at one."""
+    last = {each.partition: number_of(each) for each in journal}
+    half = min(last.values()) // 2
+    assert half > 1
+    to_it = replays.findings(settings, until=half, export=state)
+    assert len(list(state.iterdir())) == PARTITIONS
+    return {
+        "to the middle": not to_it,
+        "from the middle": not replays.findings(settings, start=state),
+        "from the middle, one byte behind it": not replays.findings(
+            settings, replays.one_byte("decisions", decisions), start=state
+        ),
+        "from another state": not replays.findings(settings, start=replays.with_another_number(state)),
+    }
+
+
+def number_of(journal: Stored) -> int:
+    return int(next(value for name, value in journal.headers if name == "ce_id").decode().partition("/")[2])
 
 
 def report(carried: Carried, judgement: Judgement, cleared: set[str], seconds: float) -> str:
