@@ -115,6 +115,15 @@ def test_every_outcome_there_can_be_is_told(capsys: pytest.CaptureFixture[str]) 
     assert "wang" in capsys.readouterr().out
 
 
+def test_an_alert_for_a_town_in_quarantine_is_told_by_its_own_id() -> None:
+    topics = Topics()
+    topics.partitions[0].quarantine({HOME})
+    topics.sent(camera("c1", "begins", NOW))
+    said = [one.text for one in topics.explained("c1")]
+    assert any("its town is in quarantine" in one for one in said), said
+    assert any("(quarantined" in one and "gridhub quarantine" in one for one in said), said
+
+
 def test_an_alert_from_too_far_away_is_told_by_its_own_id() -> None:
     topics = story()
     topics.sent(patrol("p9", NOW, spot_no="S9", lon=121.47, lat=31.23))

@@ -24,6 +24,7 @@ from hub.telemetry import (
     LINES_WITHIN_S,
     FeedRecorder,
     HttpServer,
+    RouterRecorder,
     log_to,
     serve_wsgi,
     telemetry_app,
@@ -43,8 +44,12 @@ def log() -> Iterator[io.StringIO]:
 
 
 @contextmanager
-def serving(recorder: FeedRecorder, ready: Callable[[], list[str]] = list) -> Iterator[HttpServer]:
-    server, thread = serve_wsgi(telemetry_app(recorder.registry, ready), "127.0.0.1", 0)
+def serving(
+    recorder: FeedRecorder | RouterRecorder,
+    ready: Callable[[], list[str]] = list,
+    notes: Callable[[], list[str]] = list,
+) -> Iterator[HttpServer]:
+    server, thread = serve_wsgi(telemetry_app(recorder.registry, ready, notes), "127.0.0.1", 0)
     yield server
     server.stop()
     thread.join(5)
@@ -215,6 +220,28 @@ def test_ready_tells_the_truth_and_why_not() -> None:
         assert get(server, "/live")[0] == 200
         assert get(server, "/else")[0] == 404
         assert get(server, "/metrics", "POST")[0] == 405
+
+
+def test_what_a_person_must_look_at_is_told_beside_being_ready(log: io.StringIO) -> None:
+    recorder, notes = RouterRecorder(0, ("readings",)), ["town 410122106 is in quarantine"]
+    recorder.quarantined(3, "410122106", "schema: the 5-byte header is missing")
+    recorder.in_quarantine(3, 1)
+    with serving(recorder, notes=lambda: notes) as server:
+        assert get(server, "/ready") == (
+            200,
+            json.dumps({"ready": True, "reasons": [], "notes": notes}),
+        )
+        sample = 'gridhub_towns_quarantined{partition="3"}'
+        assert f"{sample} 1.0" in get(server, "/metrics")[1]
+        recorder.given_away([3, 4])
+        assert sample not in get(server, "/metrics")[1]
+    [line] = lines(log)
+    assert (line["event"], line["level"], line["town"], line["partition"]) == (
+        "town quarantined",
+        "error",
+        "410122106",
+        3,
+    )
 
 
 @pytest.mark.usefixtures("log")
