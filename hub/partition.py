@@ -5,6 +5,7 @@ Pure, but for the tables of `schemas/`: what the router writes and what a replay
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -53,6 +54,8 @@ DECISIONS, TICKETS, TICKET_EVENTS, JOURNAL, ROUTER_STATE, _, DEAD_LETTERS = OUTP
 # A dead letter keeps so many bytes; a larger record still lies where it was read, and the letter says where.
 MOST_RAW_BYTES = 512 * 1024
 FORWARDED_FROM = "x-forwarded-from"
+# GB/T 10114; keys of the changelog begin with it.
+TOWN_CODE = re.compile(r"[0-9]{9}")
 OWN = "partition"
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What comes of a text that is no entry of the changelog: damaged, or of another program."""
@@ -461,14 +464,12 @@ class _Work:
             raise Rejected(Reason.SCHEMA, f"{type(record).__name__} does not belong here")
         if isinstance(record, PatrolAlert) and self._around.force.town_of(place_of(record)) is None:
             raise Rejected(Reason.OUTSIDE_AREA, "more than 5 km from every town")
-        if envelope is None:
-            if arrived.key is not None and arrived.key != record.town.encode():
-                raise Rejected(Reason.SCHEMA, f"the key is not the town {record.town}, which the record names")
-            return record, None, record.town
-        try:
-            return record, envelope, (arrived.key or b"").decode("ascii")
-        except UnicodeDecodeError:
-            raise Rejected(Reason.SCHEMA, "the key is no town") from None
+        town = record.town if envelope is None else (arrived.key or b"").decode("ascii", errors="replace")
+        if not TOWN_CODE.fullmatch(town):
+            raise Rejected(Reason.SCHEMA, "its town is no code of 9 digits")
+        if envelope is None and arrived.key is not None and arrived.key != town.encode():
+            raise Rejected(Reason.SCHEMA, f"the key is not the town {record.town}, which the record names")
+        return record, envelope, town
 
     def _forward(self, arrived: Arrived, record: Reading | Alert) -> None:
         """Copies it to where it belongs. One that came that way cannot be wrong again: its partition follows from its town."""

@@ -15,7 +15,7 @@ from hub import __version__
 from hub.core.errors import Misconfigured, Reason, Rejected, Unavailable
 from hub.core.events import Journal, RouterState
 from hub.lang import Text, harmless
-from hub.partition import JOURNAL, OWN, ROUTER_STATE, Outgoing, Partition, Restoring, key_of
+from hub.partition import JOURNAL, OWN, ROUTER_STATE, TOWN_CODE, Outgoing, Partition, Restoring, key_of
 from hub.replay import MENDED, exported
 from hub.settings import Settings
 from hub.transactions import Aborted, Fenced, Transactions, Watchdog, Whole, partition_of
@@ -24,7 +24,6 @@ from hub.wire import Wire
 CLIENT = "gridhub-quarantine"
 # One of so many offsets is a committed journal record: aborted ones and Kafka's own lie between.
 LAST_JOURNALS = 2000
-_TOWN = re.compile(r"[0-9]{9}\|")
 
 Last = Mapping[bytes | None, bytes]
 """The last value of each key of a partition of the changelog; without those that are gone."""
@@ -57,8 +56,8 @@ def look(number: int, last: Last, wire: Wire, home: Callable[[str], int]) -> Fou
     own = f"|{OWN}|{number}".encode()
     for key, value in last.items():
         name = (key or b"").decode(errors="replace")
-        town = name[:9] if _TOWN.match(name) else ""
-        if key != own and (not town or home(town) != number):
+        town = name.partition("|")[0]
+        if key != own and (not TOWN_CODE.fullmatch(town) or home(town) != number):
             found.strange[name] = f"the key of no town of partition {number}"
             continue
         try:

@@ -193,6 +193,19 @@ def test_a_record_under_the_key_of_another_town_is_kept_and_one_without_a_key_de
     assert outcomes == [Outcome.INVALID, Outcome.OPENED]
 
 
+@pytest.mark.parametrize("town", ["", "41012210", "4101221060", "41012210x", "410122106|seen", "４１０１２２１０６"])
+def test_a_town_that_is_no_code_is_nobodys(town: str) -> None:
+    """It would be remembered under a key that says no town, or another one."""
+    everywhere = replace(AROUND, partition_of=lambda _: HERE)
+    envelope = HandedOver(
+        topic="alerts.air", partition=1, offset=5, key=None, value=WIRE.encode(alarm("a2")), headers=()
+    )
+    handed = arrived(WIRE.encode(envelope), 6, topic="handed-over")
+    step = Partition(HERE).apply([arrived(alarm("a1", town), 5), replace(handed, key=town.encode())], AT, everywhere)
+    assert step.letters == [Reason.SCHEMA] * 2
+    assert not step.towns
+
+
 def test_a_record_too_large_for_a_letter_is_told_by_hash_and_place() -> None:
     (letter,) = written(Partition(HERE).apply([arrived(b"x" * 600_000, 5)], AT, AROUND), "dead-letters")
     assert isinstance(letter, DeadLetter)
