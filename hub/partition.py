@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
+from typing import Any
 
 from hub import __version__
 from hub.core import memory
@@ -543,10 +544,10 @@ class _Work:
 
     def _become(self, code: str, new: tuple[Town, tuple[Output, ...]], accepted_at: int | None) -> tuple[Output, ...]:
         after, outputs = new
-        if after is not self._town(code):
-            self._step.towns[code] = after
         for output in outputs:
             self._put(output, accepted_at)
+        if after is not self._town(code):
+            self._step.towns[code] = after
         return outputs
 
     def _put(self, output: Output, accepted_at: int | None) -> None:
@@ -581,13 +582,15 @@ class _Work:
         it, and the others go on.
         """
         step = self._step
+        written: tuple[list[Any], ...] = (step.outgoing, step.decisions, step.applied)
+        before = [len(some) for some in written]
         try:
-            new = do()
+            self._become(code, do(), None)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this town's: it stays as it was, in quarantine
+            for some, count in zip(written, before, strict=True):
+                del some[count:]
             step.failed[code] = places(error)
             step.quarantined |= {code}
-        else:
-            self._become(code, new, None)
 
     # ---- what is written
 

@@ -19,7 +19,7 @@ from hub.partition import JOURNAL, OWN, ROUTER_STATE, TOWN_CODE, Outgoing, Parti
 from hub.replay import MENDED, exported
 from hub.settings import Settings
 from hub.transactions import Aborted, Fenced, Transactions, Watchdog, Whole, partition_of
-from hub.wire import Wire
+from hub.wire import Record, Wire
 
 CLIENT = "gridhub-quarantine"
 # One of so many offsets is a committed journal record: aborted ones and Kafka's own lie between.
@@ -95,10 +95,11 @@ def _last_journal(settings: Settings, wire: Wire, number: int) -> Journal | None
     last = None
     for arrived in Whole(settings, [JOURNAL], CLIENT, [number], last=LAST_JOURNALS).all():
         try:
-            record = wire.decode(arrived.value or b"")
+            record: Record | None = wire.decode(arrived.value or b"")
         except Rejected:
-            continue  # the one before it tells a number too low: what follows would not be gapless
-        last = record if isinstance(record, Journal) else last
+            record = None
+        # The one before it tells a number too low, which would be given twice.
+        last = record if isinstance(record, Journal) else None
     return last
 
 

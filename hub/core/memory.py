@@ -4,10 +4,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, astuple, fields
 from functools import cache
+from math import isfinite
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hub.core.town import KINDS, Entry
 from hub.core.watch import Episode, Period, Sample
+
+# The last millisecond of the year 9999 UTC. Nothing that is counted comes near it.
+LATEST_MS = 253_402_300_799_999
 
 
 def to_text(entry: Entry) -> str:
@@ -42,11 +46,16 @@ def _period(start: int, mean: float | None, minutes: Iterable[Any], realtime: It
 
 
 def _check(made: Any) -> None:
-    """That each value is of its type: what is no number would fail later, in whatever is decided then. Raises TypeError."""
+    """That each value is of its type, and a number one that may stand in a record: else it would fail later, in whatever is decided then. Raises
+    TypeError, ValueError.
+    """
     made_as: Any = type(made)
     for name, types in _types(made_as):
-        if type(getattr(made, name)) not in types:
-            raise TypeError(f"{made_as.__name__}.{name} is a {type(getattr(made, name)).__name__}")
+        value = getattr(made, name)
+        if type(value) not in types:
+            raise TypeError(f"{made_as.__name__}.{name} is a {type(value).__name__}")
+        if (type(value) is int and abs(value) > LATEST_MS) or (type(value) is float and not isfinite(value)):
+            raise ValueError(f"{made_as.__name__}.{name} is out of range")
 
 
 @cache

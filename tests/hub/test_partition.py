@@ -350,6 +350,23 @@ def test_a_town_on_which_the_program_fails_without_a_record_is_in_quarantine(
     assert restored.released == {TOWN}
 
 
+def test_what_cannot_be_written_of_a_town_is_not_written_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time alone brings about something that fits into no record, behind something that does."""
+    due = replace(Town(TOWN, {}).clock, due=AT)
+    opened = Partition(HERE).apply([arrived(alarm("a1"), 5)], AT, AROUND)
+    ticket = written(opened, "tickets")[0]
+    assert isinstance(ticket, Ticket)
+
+    def outputs(town: Town, *_: object) -> object:
+        return town.with_({("town", ""): replace(due, due=None)}), (ticket, replace(ticket, device="x" * 2_000_000))
+
+    monkeypatch.setattr("hub.partition.decide", outputs)
+    partition = Partition(HERE, towns={TOWN: Town(TOWN, {"town": {"": due}})}, versions=FORCE.versions)
+    step = partition.apply([], AT, AROUND, ticks=None)
+    assert [one.topic for one in step.outgoing] == ["router-state", "journal"]
+    assert (set(step.failed), step.towns, step.ticks) == ({TOWN}, {}, [])
+
+
 # ---- the order of inputs
 
 

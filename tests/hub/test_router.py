@@ -14,6 +14,7 @@ from hub.core.events import Journal, RouterState, Version
 from hub.core.in_force import InForce
 from hub.core.town import Town
 from hub.partition import Arrived, Partition, Surroundings
+from hub.quarantine import _last_journal
 from hub.registry import Versions
 from hub.router import REGISTRY_AWAY_S, Router, _Rebuild
 from hub.settings import Settings
@@ -29,6 +30,18 @@ OFFSETS = {"readings": 7, "alerts.air": 0, "handed-over": 0}
 
 
 KEY = b"|partition|3"
+JOURNAL = Journal(
+    partition=HERE,
+    number=8,
+    router=0,
+    generation=1,
+    at=0,
+    program="0.1.0",
+    versions=(Version(name="registry", version="2"),),
+    ranges=(),
+    ticks=(),
+    quarantined=("410122109",),
+)
 
 
 def rebuild(
@@ -97,20 +110,8 @@ def test_what_no_router_has_written_there_is_passed_over() -> None:
 
 @pytest.mark.parametrize("body", ['{"number":1}', "[]", '{"journal":"five"}', '{"journal":5,"next":7}'])
 def test_a_partition_that_does_not_know_where_it_stood_takes_it_from_the_journal(body: str) -> None:
-    one = Journal(
-        partition=HERE,
-        number=8,
-        router=0,
-        generation=1,
-        at=0,
-        program="0.1.0",
-        versions=(Version(name="registry", version="2"),),
-        ranges=(),
-        ticks=(),
-        quarantined=("410122109",),
-    )
-    partition, _ = rebuild(own(body), clock("410122107"), journal=[replace(one, number=7), one])
-    assert (partition.journal, partition.versions, partition.next) == (8, one.versions, OFFSETS)
+    partition, _ = rebuild(own(body), clock("410122107"), journal=[replace(JOURNAL, number=7), JOURNAL])
+    assert (partition.journal, partition.versions, partition.next) == (8, JOURNAL.versions, OFFSETS)
     assert partition.released == {"410122109"}
 
 
@@ -118,9 +119,23 @@ def test_where_nothing_tells_where_a_partition_stood_the_process_ends() -> None:
     """Numbers of the journal would begin anew; or every record would be applied once more."""
     with pytest.raises(Misconfigured, match=r"\|partition\|3 of router-state/3 cannot be read"):
         rebuild(own("[]"))
-    one = Journal(partition=HERE, number=8, router=0, generation=1, at=0, program="", versions=(), ranges=(), ticks=())
     with pytest.raises(Misconfigured, match=r"\|partition\|3 of router-state/3 cannot be read"):
-        rebuild(own("[]"), offsets=dict.fromkeys(OFFSETS, 0), journal=[one])
+        rebuild(own("[]"), offsets=dict.fromkeys(OFFSETS, 0), journal=[JOURNAL])
+
+
+def test_a_last_journal_record_that_cannot_be_read_tells_nothing() -> None:
+    """The one before it has a number that was given already."""
+    readable, unreadable = (Arrived("journal", HERE, 0, 0, b"3", value) for value in (WIRE.encode(JOURNAL), b"?"))
+    of_another_kind = replace(unreadable, value=clock("410122106")[1])
+    for last, number in (
+        ([readable, unreadable], None),
+        ([readable, of_another_kind], None),
+        ([unreadable, readable], 8),
+    ):
+        with mock.patch("hub.quarantine.Whole") as whole:
+            whole.return_value.all.return_value = last
+            journal = _last_journal(Settings(), WIRE, HERE)
+        assert (journal and journal.number) == number
 
 
 def test_memory_of_a_newer_program_ends_the_process() -> None:
