@@ -9,9 +9,10 @@ from pathlib import Path
 
 from hub.command import DONE, FINDING, choose_language, exit_code
 from hub.lang import Text
-from tests.load import recovery
+from tests.load import overload, recovery
 
 COMMANDS = {
+    "overload": (overload, Text("One vendor sends ten times too much.", "一个厂商发送十倍于承受能力的数据。")),
     "recovery": (recovery, Text("From a router's death to the next ticket.", "路由器故障后到下一张工单的时间。")),
 }
 

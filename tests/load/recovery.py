@@ -16,6 +16,7 @@ import json
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +29,7 @@ from connectors.camera.translate import Alive, Cameras, translate
 from hub.core.events import CameraAlert, Ticket
 from hub.core.in_force import InForce
 from hub.lang import Text
-from hub.partition import ROUTER_STATE, TICKETS, Arrived, Partition, Surroundings
+from hub.partition import ROUTER_STATE, TICKETS, Arrived, Outgoing, Partition, Surroundings
 from hub.settings import RouterSettings, Settings
 from hub.transactions import partition_of
 from hub.wire import Record, Wire, headers
@@ -266,25 +267,24 @@ def _remember(stage: Stage, count: int) -> None:
                 Arrived(INPUT, lies.partition, lies.offset, lies.timestamp, alert.town.encode(), value)
             )
         progress("what the router makes of them", "计算路由器的结果")
-        for number, records in arrived.items():
-            partition_ = Partition(number)
-            for begin in range(0, len(records), BATCH):
-                batch = records[begin : begin + BATCH]
-                step = partition_.apply(batch, max(one.at for one in batch), around)
-                for one in step.outgoing:
-                    if one.topic in (ROUTER_STATE, TICKETS):
-                        producer.send(
-                            one.topic,
-                            one.value,
-                            one.key,
-                            list(one.headers),
-                            partition=one.partition,
-                            timestamp_ms=one.at,
-                        )
-                partition_.adopt(step)
+        for records in arrived.values():
+            for one in remembered(records, around):
+                producer.send(
+                    one.topic, one.value, one.key, list(one.headers), partition=one.partition, timestamp_ms=one.at
+                )
         producer.flush(60)
     finally:
         producer.close(10)
+
+
+def remembered(records: Sequence[Arrived], around: Surroundings) -> Iterator[Outgoing]:
+    """What a router writes to its memory and to `tickets` when it finds these records on a partition that was empty."""
+    partition = Partition(records[0].partition)
+    for begin in range(0, len(records), BATCH):
+        batch = records[begin : begin + BATCH]
+        step = partition.apply(batch, max(one.at for one in batch), around)
+        yield from (one for one in step.outgoing if one.topic in (ROUTER_STATE, TICKETS))
+        partition.adopt(step)
 
 
 def _restarted(stage: Stage, within_s: float) -> Recovered:

@@ -1,8 +1,9 @@
 """Sends over HTTP as fast as it is told, whatever becomes of it: `python -m tests.load.sender PLAN`, a process of its own, and a cheap one.
 
-Messages are due by the clock, not by the answers before them (an open loop), so that a hub that slows down is not asked for less. Each connection has
-one message under way. A patient sender keeps what finds no free connection, and its waiting counts from the moment it was due; another
-drops it and counts it as held back: what a full hub does to a flood. SIGTERM ends it once what is under way has been answered.
+Messages are due by the clock, not by the answers before them (an open loop), so that a hub that slows down is not asked for less. A connection has so
+many messages under way at a time (HTTP pipelining where that is more than one). A patient sender keeps what finds no room, and its waiting counts
+from the moment it was due; another drops it and counts it as held back: what a hub does to a flood that it reads more slowly than it comes.
+SIGTERM ends it once what is under way has been answered.
 
 It writes JSON lines: `{what: second, at, due, sent, held_back, heard: {status: n}, took_s: [p50, p99, most]}`, for a sender that keeps them
 `{what: answer, n, due, heard, status, id}` for each message (seconds since 1970), and at last `{what: end, ...}` with the sums.
@@ -15,6 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +27,10 @@ TICK_S = 0.005
 ANSWERED_WITHIN_S = 15.0
 AGAIN_AFTER_S = 0.5
 NUMBER, REGION, TIME = "@N@", "@REGION@", "@TIME@"
+
+
+UnderWay = tuple[int, float, float]
+"""A message's number, when it was due and when it was sent (s since 1970)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`requests` by turns, and with each round the next of `regions`. rate: a second. messages: end after so many; 0: go on. again: what was
-    refused or not answered is sent again, until it is kept.
+    """`requests` by turns, and with each round the next of `regions`. rate: a second. deep: how many may be under way on a connection. messages: end
+    after so many; 0: go on. again: what was refused or not answered is sent again, until it is kept.
     """
 
     host: str
@@ -52,6 +58,7 @@ class Plan:
     requests: list[Request]
     rate: float
     connections: int
+    deep: int = 1
     regions: int = 1
     messages: int = 0
     first: int = 0
@@ -90,57 +97,54 @@ class Count:
 
 
 class Line(asyncio.Protocol):
-    """One connection, with at most one message under way."""
+    """One connection; it is free as often as it can take another message."""
 
     def __init__(self, sender: "Sender") -> None:
         self._sender = sender
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
-        self._under_way: tuple[int, float, float] | None = None
+        self._under_way: deque[UnderWay] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._sender.free(self)
+        self._sender.free(self, self._sender.plan.deep)
 
     def send(self, number: int, due: float) -> bool:
         """False where the connection has ended."""
         if self._transport is None or self._transport.is_closing():
             return False
-        self._under_way = (number, due, time.time())
+        self._under_way.append((number, due, time.time()))
         self._transport.write(self._sender.request(number))
         return True
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, end, rest = self._buffer.partition(b"\r\n\r\n")
-        if not end:
-            return
-        names = head.lower()
-        _, _, length = names.partition(b"content-length: ")
-        size = int(length.split(b"\r", 1)[0])
-        if len(rest) < size:
-            return
-        self._buffer = b""
-        assert self._under_way is not None
-        under_way, self._under_way = self._under_way, None
-        self._sender.answered(under_way, int(head[9:12]), b"retry-after: " in names, rest)
-        if b"connection: close" in names and self._transport:
-            self._transport.close()
-        else:
-            self._sender.free(self)
+        while True:
+            head, end, rest = self._buffer.partition(b"\r\n\r\n")
+            names = head.lower()
+            _, _, length = names.partition(b"content-length: ")
+            if not end or len(rest) < (size := int(length.split(b"\r", 1)[0])):
+                return
+            self._buffer = rest[size:]
+            self._sender.answered(
+                self._under_way.popleft(), int(head[9:12]), rest[:size], retry=b"retry-after: " in names
+            )
+            if b"connection: close" not in names:
+                self._sender.free(self)
+            elif self._transport:
+                self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever ended it
         self._transport = None
-        under_way, self._under_way = self._under_way, None
-        self._sender.lost(under_way)
+        self._sender.lost(self._under_way)
 
 
 class Sender:
     """One plan, carried out."""
 
     def __init__(self, plan: Plan, log: TextIO) -> None:
-        self._plan = plan
+        self.plan = plan
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._free: deque[Line] = deque()
@@ -158,18 +162,14 @@ class Sender:
 
     async def run(self) -> None:
         """Until it was stopped or all are sent; then what is under way has some time."""
-        for _ in range(self._plan.connections):
+        for _ in range(self.plan.connections):
             self._connect()
         began = time.time()
         told = began
         while not (self._stop.is_set() or (self._is_all_due and not self._left)):
             now = time.time()
             self._moment = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now))
-            due = int((now - began) * self._plan.rate)
-            for place in range(self._next - self._plan.first, due):
-                if self._is_all_due:
-                    break
-                self._due(began + place / self._plan.rate)
+            self._take_due(began, now)
             self._dispatch()
             if now - told >= 1:
                 told += 1
@@ -187,19 +187,21 @@ class Sender:
 
     @property
     def _is_all_due(self) -> bool:
-        return bool(self._plan.messages) and self._next - self._plan.first >= self._plan.messages
+        return bool(self.plan.messages) and self._next - self.plan.first >= self.plan.messages
 
     @property
     def _left(self) -> int:
         return len(self._waiting) + self._under_way + self._again
 
-    def _due(self, moment: float) -> None:
-        self._second.due += 1
-        if self._plan.patient or len(self._waiting) < len(self._free):
-            self._waiting.append((self._next, moment))
-        else:
-            self._second.held_back += 1
-        self._next += 1
+    def _take_due(self, began: float, now: float) -> None:
+        place = self._next - self.plan.first
+        until = int((now - began) * self.plan.rate) + 1
+        count = max(0, min(until, self.plan.messages or until) - place)
+        room = count if self.plan.patient else min(count, max(0, len(self._free) - len(self._waiting)))
+        self._waiting.extend((self._next + i, began + (place + i) / self.plan.rate) for i in range(room))
+        self._next += count
+        self._second.due += count
+        self._second.held_back += count - room
 
     def _dispatch(self) -> None:
         while self._waiting and self._free:
@@ -210,38 +212,38 @@ class Sender:
 
     def request(self, number: int) -> bytes:
         """The bytes of a message."""
-        requests = self._plan.requests
-        region = number // len(requests) % self._plan.regions
+        requests = self.plan.requests
+        region = number // len(requests) % self.plan.regions
         return requests[number % len(requests)].bytes(number, region, self._moment)
 
-    def free(self, line: Line) -> None:
+    def free(self, line: Line, times: int = 1) -> None:
         """A connection can take the next."""
-        self._free.append(line)
+        self._free.extend([line] * times)
         if not self._stop.is_set():
             self._dispatch()
 
-    def answered(self, under_way: tuple[int, float, float], status: int, retry: bool, body: bytes) -> None:
+    def answered(self, under_way: UnderWay, status: int, body: bytes, *, retry: bool) -> None:
         """An answer has come."""
         number, due, sent = under_way
         now = time.time()
         self._under_way -= 1
         self._second.heard[str(status)] += 1
-        self._second.took_s.append(now - (due if self._plan.patient else sent))
+        self._second.took_s.append(now - (due if self.plan.patient else sent))
         refused = status in (429, 503)
         self._second.bare += refused and not retry
-        if refused and self._plan.again:
+        if refused and self.plan.again:
             self._once_more(number, due)
-        elif self._plan.keeps:
+        elif self.plan.keeps:
             told = json.loads(body)
             self._write("answer", n=number, due=due, heard=now, status=status, id=told.get("id", ""))
 
-    def lost(self, under_way: tuple[int, float, float] | None) -> None:
-        """A connection has ended, maybe with a message under way: another takes its place."""
-        if under_way:
+    def lost(self, under_way: Iterable[UnderWay]) -> None:
+        """A connection has ended, maybe with messages under way: another takes its place."""
+        for number, due, _ in under_way:
             self._under_way -= 1
             self._second.unheard += 1
-            if self._plan.again:
-                self._once_more(*under_way[:2])
+            if self.plan.again:
+                self._once_more(number, due)
         if not self._stop.is_set():
             self._connect()
 
@@ -263,7 +265,7 @@ class Sender:
     async def _connected(self) -> None:
         while not self._stop.is_set():
             try:
-                await self._loop.create_connection(lambda: Line(self), self._plan.host, self._plan.port)
+                await self._loop.create_connection(lambda: Line(self), self.plan.host, self.plan.port)
             except OSError:
                 await asyncio.sleep(AGAIN_AFTER_S)  # nobody listens: nothing was under way
             else:

@@ -235,14 +235,15 @@ class Stage:
 
     def connect(self, feed: str) -> Connector:
         """Starts a connector."""
-        connector = self.connectors[feed] = Connector(self.data, self.broker.bootstrap, feed)
-        return self._serve(connector)
+        connector = self.connectors[feed] = self._serve(Connector(self.data, self.broker.bootstrap, feed))
+        return connector
 
     def route(self, slot: int) -> Router:
         """Starts a router, and returns when it is ready."""
-        router = self.routers[slot] = Router(slot, self.data, self.broker.bootstrap, self._session_timeout_ms)
+        router = Router(slot, self.data, self.broker.bootstrap, self._session_timeout_ms)
         self._running.callback(lambda: end(router))
         Routers([router]).start()
+        self.routers[slot] = router
         return router
 
     def show(self) -> Served:
@@ -252,8 +253,8 @@ class Stage:
             "GRIDHUB__PAGE__LISTEN": "127.0.0.1:0",
             "GRIDHUB__TELEMETRY__LISTEN": "127.0.0.1:0",
         }
-        page = self.more["page"] = Served("page", ["hub", "page"], self.data, environment)
-        return self._serve(page)
+        page = self.more["page"] = self._serve(Served("page", ["hub", "page"], self.data, environment))
+        return page
 
     def _serve(self, one: "Process") -> "Process":
         self._running.callback(lambda: end(one))
@@ -279,7 +280,7 @@ class Stage:
         return sending
 
     def processes(self) -> Iterator[tuple[str, int]]:
-        """Name and pid of everyone who is started. A connector's or router's place in the table stays when it is started again."""
+        """Name and pid of everyone who is started."""
         yield "kafka", self.broker.java_pid
         for one in (*self.connectors.values(), *self.routers.values(), *self.more.values()):
             yield one.name, one.process.pid

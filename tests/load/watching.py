@@ -34,6 +34,7 @@ class Watcher:
         self._every_s = every_s
         self._enough = threading.Event()
         self.samples: list[Sample] = []
+        self._busy: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def __enter__(self) -> Self:
@@ -48,12 +49,19 @@ class Watcher:
         """Of one process, in a time."""
         return [one for one in [*self.samples] if one.name == name and since <= one.at < before]
 
+    def busy(self, since: float, before: float) -> float:
+        """How many cores of the machine were busy in a time, with whatever."""
+        some = [one for one in [*self._busy] if since <= one[0] < before]
+        return round((some[-1][1] - some[0][1]) / max(some[-1][0] - some[0][0], 1), 2) if some else 0.0
+
     def names(self) -> list[str]:
         """Who was seen."""
         return list(dict.fromkeys(one.name for one in [*self.samples]))
 
     def _watch(self) -> None:
         while not self._enough.wait(self._every_s):
+            cores = psutil.cpu_times()
+            self._busy.append((time.time(), cores.user + cores.nice + cores.system))
             try:
                 some = [*self._processes()]
             except (psutil.Error, ValueError):
