@@ -9,11 +9,12 @@ from pathlib import Path
 
 from hub.command import DONE, FINDING, choose_language, exit_code
 from hub.lang import Text
-from tests.load import overload, recovery
+from tests.load import overload, recovery, soak
 
 COMMANDS = {
     "overload": (overload, Text("One vendor sends ten times too much.", "一个厂商发送十倍于承受能力的数据。")),
     "recovery": (recovery, Text("From a router's death to the next ticket.", "路由器故障后到下一张工单的时间。")),
+    "soak": (soak, Text("A long time at a steady rate.", "长时间稳定运行。")),
 }
 
 
