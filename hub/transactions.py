@@ -52,6 +52,10 @@ FLUSH_WITHIN_S = 15.0
 REACH_WITHIN_S = 3.0
 ASK_WITHIN_S, ASK_ENDS_EVERY_S = 4.0, 0.5
 FETCH_WAIT_MS = 100
+FETCH_BYTES = 64 * 1024
+"""What one fetch brings of a partition. The library hands out one fetch after the other: a town waits for what was fetched of another partition before
+it, and of the library's own mebibyte, compressed, that was 11,000 alerts and 6 s.
+"""
 STABLE_WITHIN_MS = 500
 READ_S = 0.5
 LIFE_SIGNS = "life-signs"
@@ -309,6 +313,7 @@ class Member:
             heartbeat_interval_ms=max(1, session_ms // 4),
             max_poll_interval_ms=max(60_000, session_ms),
             max_poll_records=settings.router.max_records,
+            max_partition_fetch_bytes=FETCH_BYTES,
         )
         try:
             for topic in topics:

@@ -286,6 +286,40 @@ def test_each_partition_has_one_owner_while_routers_come_and_go(empty: str, make
     assert len({one.generation for one in journals}) >= 4
 
 
+def test_a_town_waits_for_little_of_another_partitions_backlog(empty: str, start: Start) -> None:
+    """The client hands out one fetch after the other: all that was fetched of the storm, up to a mebibyte, was decided before anything else."""
+    quiet = next(town for town in TOWNS if HOME(town) != HOME(TOWN))
+    storm = Senders(empty, compression_type="lz4", batch_size=131072)
+    for number in range(15_000):
+        storm.alert(alarm(f"storm-{number}"))
+    storm.close()
+    router = start()
+    until(lambda: router.metric('gridhub_decisions_total{outcome="opened"}') >= 500, 30)
+    late = Senders(empty)
+    late.alert(alarm("late", quiet))
+    late.close()
+
+    def journal() -> list[Journal] | None:
+        found = [
+            one
+            for one in map(WIRE.decode, (raw.value for raw in committed(empty, "journal")))
+            if isinstance(one, Journal)
+        ]
+        return found if any(one.partition == HOME(quiet) and one.ranges for one in found) else None
+
+    found = until(journal, 60)
+    [own] = [one for one in found if one.partition == HOME(quiet) and one.ranges]
+    [lies] = committed(empty, "alerts.air", [HOME(quiet)])
+    meanwhile = sum(
+        each.last - each.first + 1
+        for one in found
+        if one.partition == HOME(TOWN) and lies.timestamp <= one.at < own.at
+        for each in one.ranges
+    )
+    # Of what is fetched of a partition no more than a few transactions, of 500 each.
+    assert meanwhile <= 2_000
+
+
 class Crc32(Partitioner):  # type: ignore[misc]
     """As librdkafka's default partitioner."""
 
