@@ -130,7 +130,8 @@ def _watched(stage: Stage, sent: dict[str, Sent], decided: Follower, options: ar
         looks = {feed: one.look(decided) for feed, one in sent.items()}
         intervals.append(Interval(time.time(), stage.spool_bytes(), looks))
         told = ", ".join(f"{feed} p99 {(look.p99 or 0) * 1000:.0f} ms" for feed, look in looks.items())
-        progress(f"{max(0.0, left) / 60:.1f} min left; {told}", f"剩余 {max(0.0, left) / 60:.1f} 分钟；{told}")
+        left = max(0.0, ends - time.monotonic()) / 60
+        progress(f"{left:.1f} min left; {told}", f"剩余 {left:.1f} 分钟；{told}")
     return intervals
 
 
