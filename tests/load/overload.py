@@ -38,7 +38,7 @@ OTHERS_ANSWERED_S, OTHERS_TICKET_S = HttpSettings.model_fields["budget_s"].defau
 """What 99 of 100 messages of the others must keep to during the flood: the feed's own budget for an answer, and this for a ticket."""
 CONNECTOR_BYTES = HttpSettings.model_fields["max_pending_bytes"].default + MAX_BYTES
 """What a connector may take up more: all bodies that may be in memory, and all that may be under way to Kafka."""
-ROUTER_BYTES, ALERT_BYTES = 64 * MIB, 4096
+ROUTER_BYTES, ALERT_BYTES = 64 * MIB, 1024
 """What a router may take up more: what it reads ahead, and for each alert its id, which it remembers for 72 h."""
 KAFKA_BYTES = (512 + 384) * MIB
 """The broker's heap (-Xmx512m), and beside it code, threads and buffers."""
