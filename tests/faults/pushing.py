@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tests.faults.processes import ROOT, Tail
 
+ACCUSED = "张某"
+"""Whom the simulated satellites name with each spot, and a telephone number."""
+
 
 @dataclass
 class Heard:

@@ -39,7 +39,7 @@ from tests.faults.processes import (
     unread,
 )
 from tests.faults.push_checker import RECORD_OF_TOPIC, Feed, Judgement, PushRun, pushes
-from tests.faults.pushing import Heard, log_of, registry, senders_of
+from tests.faults.pushing import ACCUSED, Heard, log_of, registry, senders_of
 from tests.faults.ticket_checker import DECISIONS, EVENTS, HANDED_OVER, TICKETS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(400)]
@@ -61,8 +61,6 @@ PLAN = (
     ("router", 8200),
 )
 """Whom, once so many messages of all feeds were answered. What patrols were told while Kafka was away, their connector's death must not take along."""
-ACCUSED = "张某"
-"""Whom the simulated satellites name with each spot, and a telephone number."""
 SESSION_TIMEOUT_MS = 6_000
 NOTICED_WITHIN_S, KILLED_WITHIN_S, SENT_WITHIN_S, READ_WITHIN_S = 15.0, 40.0, 240.0, 60.0
 

@@ -3,19 +3,16 @@
 import random
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.faults.processes import Connector, Router, Served, now_ms
+from tests.faults.processes import Connector, Router, now_ms
 from tests.faults.proxy import TO_BROKER, TO_CLIENT, Weather
 from tests.proof.plan import Family, Fault, Kind
 from tests.proof.stage import WHOLE_WITHIN_S, Stage
 
 IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S = 3.0, 2.0
-STOPPED_WITHIN_S = 10.0
-NOT_STOPPED = -1
 HOUR_S, DAY_S = 3_600, 86_400
 # A spool that has had a few messages is larger: what is open may grow no further.
 FULL_AT_BYTES = 40_000
@@ -102,7 +99,7 @@ class Befalling:
                 )
                 stage.more.append(other)
                 other.begin()
-                return other.kill if is_twin else lambda: self._ended(other)
+                return other.kill if is_twin else lambda: self._stage.end(other)
         fallen.transactions = self._caught_in_transaction(router)
         fallen.at = now_ms()
         match fault.kind:
@@ -111,7 +108,7 @@ class Befalling:
             case Kind.ROUTER_KILLED:
                 router.kill()
             case Kind.ROUTER_ENDED:
-                self._ended(router)
+                self._stage.end(router)
         stage.routers.down.add(router)
 
         def again() -> None:
@@ -157,7 +154,7 @@ class Befalling:
             case Kind.CONNECTOR_KILLED:
                 connector.kill()
             case Kind.CONNECTOR_ENDED:
-                self._ended(connector)
+                self._stage.end(connector)
         stage.away.add(connector)
 
         def again() -> None:
@@ -176,18 +173,6 @@ class Befalling:
                 return waiting
             connector.process.send_signal(signal.SIGCONT)
             time.sleep(self._chance.uniform(0, 0.02))
-
-    def _ended(self, served: Served) -> None:
-        """Asks it to end (SIGTERM), and waits."""
-        served.process.terminate()
-        served.process.send_signal(signal.SIGCONT)
-        try:
-            code = served.process.wait(STOPPED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            # Told of by its code; here it goes on as its keeper would let it.
-            code = NOT_STOPPED
-            served.kill()
-        self._stage.ended.append((served.name, code))
 
     # ---- brokers and what lies before them
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.faults import checker, push_checker
+from tests.faults import checker, personal_checker, push_checker
 from tests.faults.checker import Contract, Finding, Log, Run, Topics, Wrong, register
 from tests.faults.duties import Duties
-from tests.faults.processes import ROOT, now_ms, unread
+from tests.faults.evidence_checker import store
+from tests.faults.processes import ROOT, now_ms, spoken, unread
 from tests.faults.push_checker import Feed, PushRun, pushes
-from tests.faults.pushing import log_of, senders_of
+from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
 from tests.proof.befall import Befalling, Fallen
 from tests.proof.plan import STATIONS, Family, plan
@@ -26,6 +27,8 @@ from tests.proof.stage import PERIOD_S, RULES, WAIT_S, Stage
 
 # What is sent this long before a fault may be under way, and Kafka may be away this long after all serve again.
 UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 10_000
+CONTRACT = Contract(ROOT / "schemas")
+PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
 BY_CHANCE = frozenset({Wrong.TOO_SLOW, Wrong.OVERTAKEN})
 """What a fault may do to a reading: it comes after its period, or after time has passed for its town. The journal says so, and no promise is broken."""
@@ -117,20 +120,32 @@ def _settle(stage: Stage, inputs: Iterable[str]) -> dict[str, checker.Balance]:
     return balances
 
 
+def _at_rest(stage: Stage) -> list[Finding]:
+    """Time decides, too: for nothing to change any more the routers end, in order. Before, what all say is searched for what is a person's."""
+    texts = spoken(stage.all_served())
+    stage.end(*stage.routers.routers)
+    everything = _read(stage, personal_checker.TOPICS)
+    return personal_checker.findings(CONTRACT, everything.records, texts, PEOPLE)
+
+
+def _read(stage: Stage, topics: Iterable[str]) -> Topics:
+    return Topics.read(stage.cluster.bootstrap, within_s=READ_WITHIN_S, topics=topics)
+
+
 def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
     balance = _settle(stage, INPUTS)["air"]
     log = Log.read(log_of(stage.data, "air"))
     last = max(message.attempts[-1].at for message in log.messages)
     decided = last + (PERIOD_S + WAIT_S) * 1000 + NOTICED_MS + 1_000
     stage.wait_for(lambda: now_ms() > decided and unread(stage.cluster.bootstrap, INPUTS) == 0, READ_WITHIN_S)
-    now = now_ms()
-    topics = Topics.read(stage.cluster.bootstrap, within_s=READ_WITHIN_S)
-    written = Topics.read(stage.cluster.bootstrap, within_s=READ_WITHIN_S, topics=WRITTEN)
+    until = now_ms()
+    found = _at_rest(stage)
+    topics, written = _read(stage, checker.RECORD_OF_TOPIC), _read(stage, WRITTEN)
     run = Run(
         log=log,
         topics=topics,
         register=register((ROOT / "deploy/town/devices.csv").read_text(encoding="utf-8")),
-        contract=Contract(ROOT / "schemas"),
+        contract=CONTRACT,
         minute_period_s=600,
         balance=balance,
         outages=tuple(
@@ -145,29 +160,35 @@ def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
             written=written,
             again=stage.follower.seen(written, READ_WITHIN_S),
             rules=tuple(map(Rule.of, RULES)),
-            until=now,
+            until=until,
             slots=stage.plan.slots + 1,
             one_clock=not any(one.fault.family is Family.CLOCK for one in fallen),
-            duties=Duties.read(ROOT / "deploy/town"),
+            duties=Duties.read(stage.data / "registry"),
         )
     )
     decisions = sum(record.topic == DECISIONS for record in written.records)
-    return _Seen(checker.findings(run) + judgement.found, len(log.messages), len(topics.records), decisions)
+    return _Seen(found + checker.findings(run) + judgement.found, len(log.messages), len(topics.records), decisions)
 
 
 def _pushers(stage: Stage) -> _Seen:
-    feeds, bootstrap = stage.plan.feeds, stage.cluster.bootstrap
-    balances = _settle(stage, [*(f"alerts.{feed}" for feed in feeds), HANDED_OVER])
-    topics = Topics.read(bootstrap, within_s=READ_WITHIN_S, topics=push_checker.RECORD_OF_TOPIC)
-    judged = push_checker.Judgement(
-        PushRun(
-            tuple(Feed(feed, pushes(log_of(stage.data, feed)), senders_of(feed), balances[feed]) for feed in feeds),
-            topics,
-            Contract(ROOT / "schemas"),
-        )
+    balances = _settle(stage, [*(f"alerts.{feed}" for feed in stage.plan.feeds), HANDED_OVER])
+    found = _at_rest(stage)
+    topics = _read(stage, push_checker.RECORD_OF_TOPIC)
+    feeds = tuple(
+        Feed(feed, pushes(log_of(stage.data, feed)), senders_of(feed), balances[feed]) for feed in stage.plan.feeds
     )
-    messages = sum(len(pushes(log_of(stage.data, feed))) for feed in feeds)
-    return _Seen(judged.found, messages, len(topics.records), len(judged.records[DECISIONS]))
+    run = PushRun(
+        feeds,
+        topics,
+        CONTRACT,
+        again=stage.follower.seen(topics, READ_WITHIN_S),
+        evidence=store(stage.data / "evidence"),
+        duties=Duties.read(stage.data / "registry"),
+    )
+    assert not run.unjudged
+    judged = push_checker.Judgement(run)
+    messages = sum(len(feed.pushes) for feed in feeds)
+    return _Seen(found + judged.found, messages, len(topics.records), len(judged.records[DECISIONS]))
 
 
 def _of_processes(stage: Stage) -> list[Finding]:

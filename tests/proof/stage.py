@@ -2,7 +2,10 @@
 
 import json
 import random
+import signal
 import socket
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -31,6 +34,7 @@ from tests.faults.processes import (
     simulated,
 )
 from tests.faults.proxy import Proxy
+from tests.faults.push_checker import RECORD_OF_TOPIC
 from tests.faults.pushing import Heard, log_of, registry
 from tests.faults.ticket_checker import WRITTEN
 from tests.proof.plan import STATIONS, Family, Plan
@@ -39,7 +43,8 @@ SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS = 6_000, 5_000
 """The shortest session that Kafka allows, so that what waits for a router that is away waits no longer than needed."""
 UNAVAILABLE = 3
 CLOCK = Path(__file__).parent / "clock"
-WHOLE_WITHIN_S = 60.0
+WHOLE_WITHIN_S, ENDED_WITHIN_S = 60.0, 10.0
+NOT_ENDED = -1
 PER_S = 80
 MESSAGES = {"air": 1_600, "camera": 1_200, "patrol": 1_200}
 INTERVAL_S = {"air": 0.5, "camera": 0.25, "patrol": 0.06}
@@ -175,7 +180,7 @@ class Stage:
             cluster=cluster,
             connectors={feed: Connector(data, cluster.bootstrap, feed) for feed in plan.feeds},
             routers=Routers([], may_end=frozenset({UNKNOWN_COMMIT, UNAVAILABLE})),
-            follower=Follower(cluster.bootstrap, WRITTEN),
+            follower=Follower(cluster.bootstrap, WRITTEN if plan.feeds == STATIONS else RECORD_OF_TOPIC),
             transactions=Transactions(cluster.bootstrap),
             environment=environment,
         )
@@ -235,6 +240,21 @@ class Stage:
         for served in (*self.all_served(), *self.more):
             if hasattr(served, "process"):
                 served.kill()
+
+    def end(self, *served: Served) -> None:
+        """Asks them to end (SIGTERM), also where they stand still, and waits. `ended` tells how they did."""
+        for each in served:
+            each.process.terminate()
+            each.process.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + ENDED_WITHIN_S
+        for each in served:
+            try:
+                code = each.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                # Told of by its code; its keeper would go on so.
+                code = NOT_ENDED
+                each.kill()
+            self.ended.append((each.name, code))
 
     # ---- looking
 
