@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from hub import topics
+from hub.command import UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, Misconfigured, Unavailable
 from hub.core.in_force import InForce
 from hub.core.rules import Rule
@@ -56,10 +57,11 @@ CLOCKS_DIFFER_S = 60.0
 LAG_S = 5.0
 REBUILD_PART_S = 0.1
 ABORTS_IN_A_ROW = 20
+STOP_WITHIN_S = 9.0
 
 
 def run(settings: Settings, slot: int) -> int:
-    """Serves until SIGTERM or SIGINT, then ends in order; returns 0.
+    """Serves until SIGTERM or SIGINT, then ends in order, and returns 0; with exit code 75 where Kafka does not let it within 9 s.
 
     Waits for Kafka for as long as it takes. Raises Misconfigured, also for memory that this version cannot read; Unavailable when another
     router has taken the slot, or transactions fail though Kafka answers; UnknownOutcome when only Kafka knows whether a transaction was committed; any other exception is a defect.
@@ -67,11 +69,17 @@ def run(settings: Settings, slot: int) -> int:
     log_to(form=settings.telemetry.format)
     telemetry = RouterRecorder(slot, INPUTS)
     rules = own_rules(settings)
-    stop = threading.Event()
-    on_stop(stop.set)
+    stop, watchdog = threading.Event(), Watchdog()
+
+    def told_to_stop() -> None:
+        # What Kafka does not answer would take longer; only Kafka knows then what became of the last transaction, and the next start asks.
+        watchdog.all_within(STOP_WITHIN_S, UNKNOWN_OUTCOME, "the orderly end")
+        stop.set()
+
+    on_stop(told_to_stop)
     telemetry.starting()
     listen = settings.telemetry.listen or HostPort(host="127.0.0.1", port=METRICS_PORT + slot)
-    router = Router(settings, slot, rules, telemetry, stop, Watchdog())
+    router = Router(settings, slot, rules, telemetry, stop, watchdog)
     app = telemetry_app(telemetry.registry, router.reasons, router.notes)
     server, _ = serve_wsgi(app, listen.host, listen.port)
     try:

@@ -81,36 +81,43 @@ class Torn(HubError):
 
 
 class Watchdog:
-    """Ends the process when a call that has no limit of its own takes too long."""
+    """Ends the process when a call that has no limit of its own takes too long, or its end does."""
 
     def __init__(self, end: Callable[[int, str], None] | None = None) -> None:
         """`end`: what to do with the exit code and the sentence; by default both are said and the process is gone at once."""
         self._end = end or _end_process
         self._changed = threading.Condition()
-        self._deadline: tuple[float, int, str] | None = None
+        self._deadlines: dict[bool, tuple[float, int, str]] = {}
+        """Of the call, and of all there is (`True`)."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     @contextmanager
     def within(self, limit_s: float, code: int, what: str) -> Iterator[None]:
         """The body gets so many seconds; then the process ends with this code."""
-        self._set((time.monotonic() + limit_s, code, f"{what} has not come to an end within {limit_s:g} s"))
+        self._set(False, limit_s, code, what)
         try:
             yield
         finally:
-            self._set(None)
+            with self._changed:
+                self._deadlines.pop(False, None)
 
-    def _set(self, deadline: tuple[float, int, str] | None) -> None:
+    def all_within(self, limit_s: float, code: int, what: str) -> None:
+        """The process gets so many seconds, whatever it does; then it ends with this code. May be called by a signal's handler."""
+        self._set(True, limit_s, code, what)
+
+    def _set(self, is_all: bool, limit_s: float, code: int, what: str) -> None:
+        sentence = f"{what} has not come to an end within {limit_s:g} s"
         with self._changed:
-            self._deadline = deadline
+            self._deadlines[is_all] = time.monotonic() + limit_s, code, sentence
             self._changed.notify()
 
     def _watch(self) -> None:
         with self._changed:
             while True:
-                left_s = None if self._deadline is None else self._deadline[0] - time.monotonic()
-                if left_s is not None and left_s <= 0 and self._deadline:
-                    _, code, sentence = self._deadline
-                    self._deadline = None
+                first = min(self._deadlines.items(), key=lambda each: each[1], default=None)
+                left_s = first and first[1][0] - time.monotonic()
+                if first and left_s is not None and left_s <= 0:
+                    _, code, sentence = self._deadlines.pop(first[0])
                     self._end(code, sentence)
                 else:
                     self._changed.wait(left_s)

@@ -50,7 +50,7 @@ from kafka import KafkaConsumer, KafkaProducer
 for client in KafkaConsumer, KafkaProducer:
     client.DEFAULT_CONFIG["proxy_url"] = "{url}"
 from hub.transactions import Transactions
-Transactions.__init__.__kwdefaults__["limit_s"] = 1.0
+Transactions.__init__.__kwdefaults__["limit_s"] = {limit_s}
 from hub.__main__ import main
 sys.exit(main())
 """
@@ -443,12 +443,14 @@ def start(empty: str, tmp_path: Path) -> Iterator[Callable[..., RouterThread]]:
 
 
 @pytest.fixture
-def process(empty: str, between: ScriptedBroker, tmp_path: Path) -> Iterator[RouterProcess]:
-    """A router's process; what it says to the broker can be scripted, and calls without a limit get one second."""
+def process(
+    empty: str, between: ScriptedBroker, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[RouterProcess]:
+    """A router's process; what it says to the broker can be scripted, and calls without a limit get one second, or what the test says."""
     router = RouterProcess(
         tmp_path,
         empty,
-        program=PROXIED.format(url=between.url),
+        program=PROXIED.format(url=between.url, limit_s=getattr(request, "param", 1.0)),
         ROUTER__SESSION_TIMEOUT_MS=str(SESSION_MS),
         ROUTER__TRANSACTION_TIMEOUT_MS=str(LONG_MS),
     )
@@ -598,6 +600,27 @@ def test_what_a_killed_router_left_open_ends_before_the_next_joins(
     assert [(one.outcome, one.seq) for one in decided(empty, 1, 5)] == [(Outcome.OPENED, 1)]
     assert process.stop() == 0
     journal(empty)
+
+
+@pytest.mark.parametrize("process", [20.0], indirect=True)
+def test_who_is_told_to_end_while_kafka_does_not_answer_ends_in_time(
+    between: ScriptedBroker, process: RouterProcess, empty: str
+) -> None:
+    """D. The end of a transaction is on its way, and may be for longer than the ten seconds that an end may take."""
+    between.on_request[between.END_TXN] = no_answer
+    process.start()
+    process.until_ready()
+    send(empty, alarm(1))
+    until(lambda: between.count(between.END_TXN), 20)
+    began = time.monotonic()
+    assert process.stop() == 75
+    assert time.monotonic() - began < 10
+    assert "the orderly end has not come to an end within 9 s" in process.said()
+    between.on_request.clear()
+    process.start()
+    process.until_ready(SESSION_MS / 1000 + 10)
+    assert [(one.outcome, one.seq) for one in decided(empty, 1, 5)] == [(Outcome.OPENED, 1)]
+    assert process.stop() == 0
 
 
 def test_an_orderly_end_leaves_nothing_open(

@@ -17,7 +17,7 @@ from tests.faults import checker, personal_checker, push_checker
 from tests.faults.checker import Contract, Finding, Log, Run, Topics, Wrong, register
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
-from tests.faults.processes import ROOT, now_ms, spoken, unread
+from tests.faults.processes import ROOT, UNKNOWN_COMMIT, now_ms, spoken, unread
 from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
@@ -30,6 +30,8 @@ UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 10_000
 CONTRACT = Contract(ROOT / "schemas")
 PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
+IN_ORDER = frozenset({0, UNKNOWN_COMMIT})
+"""Who is asked to end while Kafka does not answer can only say that it is to be started again."""
 BY_CHANCE = frozenset({Wrong.TOO_SLOW, Wrong.OVERTAKEN})
 """What a fault may do to a reading: it comes after its period, or after time has passed for its town. The journal says so, and no promise is broken."""
 
@@ -124,8 +126,13 @@ def _at_rest(stage: Stage) -> list[Finding]:
     """Time decides, too: for nothing to change any more the routers end, in order. Before, what all say is searched for what is a person's."""
     texts = spoken(stage.all_served())
     stage.end(*stage.routers.routers)
+    unordered = [
+        Finding(Wrong.ENDED, name, f"{code}, and Kafka answered")
+        for name, code in stage.ended[-stage.plan.slots :]
+        if code
+    ]
     everything = _read(stage, personal_checker.TOPICS)
-    return personal_checker.findings(CONTRACT, everything.records, texts, PEOPLE)
+    return unordered + personal_checker.findings(CONTRACT, everything.records, texts, PEOPLE)
 
 
 def _read(stage: Stage, topics: Iterable[str]) -> Topics:
@@ -193,7 +200,11 @@ def _pushers(stage: Stage) -> _Seen:
 
 def _of_processes(stage: Stage) -> list[Finding]:
     """A defect that one has told of, an end that was not in order."""
-    found = [Finding(Wrong.ENDED, name, f"asked to end, it did with {code}") for name, code in stage.ended if code]
+    found = [
+        Finding(Wrong.ENDED, name, f"asked to end, it did with {code}")
+        for name, code in stage.ended
+        if code not in IN_ORDER
+    ]
     for served in (*stage.all_served(), *stage.more):
         told: list[dict[str, Any]] = served.told() if served.log.exists() else []
         defects = [line for line in told if line["event"] == "defect"]
