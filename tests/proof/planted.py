@@ -49,11 +49,12 @@ BUGS: Mapping[str, Bug] = {
             Change(
                 "hub/transactions.py",
                 """\
-                producer.send_offsets_to_transaction(
-                    {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in offsets.items()}, group
-                )
+                    producer.send_offsets_to_transaction(
+                        {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in offsets.items()},
+                        group,
+                    )
 """,
-                "                pass\n",
+                "                    pass\n",
             ),
             Change(
                 "hub/router.py",
@@ -153,10 +154,10 @@ BUGS: Mapping[str, Bug] = {
         [
             Change(
                 "hub/partition.py",
-                "                kinds.setdefault(entry.kind, {})[entry.id] = memory.from_text(entry.kind, entry.body)\n",
+                "        self._towns.setdefault(entry.town, {}).setdefault(entry.kind, {})[entry.id] = kept\n",
                 """\
-                if entry.kind != "seen":
-                    kinds.setdefault(entry.kind, {})[entry.id] = memory.from_text(entry.kind, entry.body)
+        if entry.kind != "seen":
+            self._towns.setdefault(entry.town, {}).setdefault(entry.kind, {})[entry.id] = kept
 """,
             )
         ],
@@ -166,8 +167,8 @@ BUGS: Mapping[str, Bug] = {
         [
             Change(
                 "hub/transactions.py",
-                "offset in offsets.items()}, group\n",
-                "offset in offsets.items()}, Member.GROUP\n",
+                "offset in offsets.items()},\n                        group,\n",
+                "offset in offsets.items()},\n                        Member.GROUP,\n",
             )
         ],
     ),
