@@ -78,7 +78,8 @@ MASKS: Mapping[str, Mask] = {
 _OPEN = """
 alarm_type alert building_class building_type case_no cell channel class_code class_standard datum device event_no factor feed geometry
 given_geometry grid id kind mark media_type message_code message_type origin outcome owner owner_role place_mark program rule said signal
-spot_no stage state statistic step structure ticket_id time_mark topic town unit urgency vendor version Version.name
+spot_no stage state statistic step structure ticket_id time_mark topic town unit urgency vendor version
+Journal.quarantined Version.name
 """
 OPEN = frozenset(_OPEN.split())
 # Entries of the registry are JSON: which of their fields are masked, by the entry's kind. Of other kinds none is.

@@ -82,10 +82,6 @@ class Wrong(StrEnum):
     VIEW = "view"  # two readers were shown different records
     OVERDUE = "overdue"  # time has passed, and nobody noticed
     OVERTAKEN = "overtaken"  # a reading was on its topic in time, and its town's clock had been put past it before it was applied
-    # What `tests/proof` finds.
-    STUCK = "stuck"  # it did not come to an end by itself
-    ENDED = "ended"  # a process did not end in order when it was asked to
-    DEFECT = "defect"  # a process has told of one
     TOO_SLOW = "too_slow"  # the run was too slow: a reading came to its topic when its period was no longer waited for
     OWNERLESS = "ownerless"  # a ticket that is nobody's work
     OWNER = "owner"  # it is somebody's, but not whose it is by map and roster

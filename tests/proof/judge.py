@@ -5,19 +5,17 @@ import json
 import shutil
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from tests.faults import checker, personal_checker, push_checker
 from tests.faults.checker import Contract, Finding, Log, Run, Topics, Wrong, register
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
-from tests.faults.processes import ROOT, UNKNOWN_COMMIT, now_ms, spoken, unread
+from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, now_ms, spoken, unread
 from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
@@ -30,6 +28,8 @@ UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 10_000
 CONTRACT = Contract(ROOT / "schemas")
 PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
+STUCK, ENDED, DEFECT = "stuck", "ended", "defect"
+"""Beside what the checkers find: the run did not come to an end by itself; a process did not end in order when it was asked to, or has told of a defect."""
 IN_ORDER = frozenset({0, UNKNOWN_COMMIT})
 """Who is asked to end while Kafka does not answer can only say that it is to be started again."""
 BY_CHANCE = frozenset({Wrong.TOO_SLOW, Wrong.OVERTAKEN})
@@ -66,52 +66,60 @@ def proved(seed: int, kept: Path | None = None) -> Result:
     `kept`: a folder for what all have said in a run of which something is wrong.
     """
     began, planned = time.monotonic(), plan(seed)
+    fallen: list[Fallen] = []
+    ended: list[int] = []
+    seen = _Seen()
     with TemporaryDirectory(prefix="gridhub-proof-") as folder, ExitStack() as running:
         data = Path(folder)
+        stage: Stage | None = None
         try:
             stage = Stage.set(planned, data, running)
-        except BaseException:
-            # Before anything has happened: the machine cannot carry the run, and what they say tells why.
-            if kept:
-                _keep(data, kept / f"seed-{seed}")
-            raise
-        befalling = Befalling(stage)
-        try:
+            befalling = Befalling(stage)
+            fallen, ended = befalling.fallen, stage.routers.ended
             befalling.run()
-            seen = _stations(stage, befalling.fallen) if planned.feeds == STATIONS else _pushers(stage)
+            seen = _stations(stage, fallen) if planned.feeds == STATIONS else _pushers(stage)
         except (AssertionError, TimeoutError) as error:
-            at = [
-                f"{each.name}:{each.lineno}"
-                for each in traceback.extract_tb(error.__traceback__)
-                if "proof" in each.filename
-            ]
-            seen = _Seen([Finding(Wrong.STUCK, _where(stage), f"{' '.join(at)}: {str(error)[-3000:]}")])
-        found = [*seen.found, *_of_processes(stage)]
-        if kept and any(finding.wrong not in BY_CHANCE for finding in found):
-            _keep(data, kept / f"seed-{seed}")
+            at = (each for each in traceback.extract_tb(error.__traceback__) if "proof" in each.filename)
+            way = " ".join(f"{each.name}:{each.lineno}" for each in at)
+            seen.found.append((STUCK, _where(stage) if stage else "not ready at all", f"{way}: {str(error)[-3000:]}"))
+        finally:
+            if stage:
+                seen.found += _of_processes(stage)
+            if kept and seen.found:
+                _keep(data, kept / f"seed-{seed}")
     gc.collect()  # what Kafka's client has dropped
     return Result(
         seed=seed,
         plan=str(planned),
-        faults=tuple(
-            (str(one.fault.kind), one.answers, one.transactions, one.over - one.at) for one in befalling.fallen
-        ),
+        faults=tuple((str(one.fault.kind), one.answers, one.transactions, one.over - one.at) for one in fallen),
         messages=seen.messages,
         records=seen.records,
         decisions=seen.decisions,
-        late=sum(finding.wrong in BY_CHANCE for finding in found),
-        ended=tuple(stage.routers.ended),
+        late=seen.late,
+        ended=tuple(ended),
         seconds=round(time.monotonic() - began, 1),
-        findings=tuple((str(one.wrong), one.where, one.detail) for one in found if one.wrong not in BY_CHANCE),
+        findings=tuple(seen.found),
     )
+
+
+Told = tuple[str, str, str]
+"""What is wrong, where, and how."""
 
 
 @dataclass
 class _Seen:
-    found: list[Finding]
+    found: list[Told] = field(default_factory=list)
     messages: int = 0
     records: int = 0
     decisions: int = 0
+    late: int = 0
+
+    def judged(self, findings: Iterable[Finding]) -> None:
+        for one in findings:
+            if one.wrong in BY_CHANCE:
+                self.late += 1
+            else:
+                self.found.append((str(one.wrong), one.where, one.detail))
 
 
 def _settle(stage: Stage, inputs: Iterable[str]) -> dict[str, checker.Balance]:
@@ -122,17 +130,14 @@ def _settle(stage: Stage, inputs: Iterable[str]) -> dict[str, checker.Balance]:
     return balances
 
 
-def _at_rest(stage: Stage) -> list[Finding]:
+def _at_rest(stage: Stage, seen: _Seen) -> None:
     """Time decides, too: for nothing to change any more the routers end, in order. Before, what all say is searched for what is a person's."""
     texts = spoken(stage.all_served())
     stage.end(*stage.routers.routers)
-    unordered = [
-        Finding(Wrong.ENDED, name, f"{code}, and Kafka answered")
-        for name, code in stage.ended[-stage.plan.slots :]
-        if code
-    ]
+    last = stage.ended[-stage.plan.slots :]
+    seen.found += [(ENDED, name, f"it did with {code}, and Kafka answered") for name, code in last if code]
     everything = _read(stage, personal_checker.TOPICS)
-    return unordered + personal_checker.findings(CONTRACT, everything.records, texts, PEOPLE)
+    seen.judged(personal_checker.findings(CONTRACT, everything.records, texts, PEOPLE))
 
 
 def _read(stage: Stage, topics: Iterable[str]) -> Topics:
@@ -146,7 +151,8 @@ def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
     decided = last + (PERIOD_S + WAIT_S) * 1000 + NOTICED_MS + 1_000
     stage.wait_for(lambda: now_ms() > decided and unread(stage.cluster.bootstrap, INPUTS) == 0, READ_WITHIN_S)
     until = now_ms()
-    found = _at_rest(stage)
+    seen = _Seen()
+    _at_rest(stage, seen)
     topics, written = _read(stage, checker.RECORD_OF_TOPIC), _read(stage, WRITTEN)
     run = Run(
         log=log,
@@ -173,13 +179,17 @@ def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
             duties=Duties.read(stage.data / "registry"),
         )
     )
-    decisions = sum(record.topic == DECISIONS for record in written.records)
-    return _Seen(found + checker.findings(run) + judgement.found, len(log.messages), len(topics.records), decisions)
+    seen.judged(checker.findings(run))
+    seen.judged(judgement.found)
+    seen.messages, seen.records = len(log.messages), len(topics.records)
+    seen.decisions = sum(record.topic == DECISIONS for record in written.records)
+    return seen
 
 
 def _pushers(stage: Stage) -> _Seen:
     balances = _settle(stage, [*(f"alerts.{feed}" for feed in stage.plan.feeds), HANDED_OVER])
-    found = _at_rest(stage)
+    seen = _Seen()
+    _at_rest(stage, seen)
     topics = _read(stage, push_checker.RECORD_OF_TOPIC)
     feeds = tuple(
         Feed(feed, pushes(log_of(stage.data, feed)), senders_of(feed), balances[feed]) for feed in stage.plan.feeds
@@ -194,21 +204,19 @@ def _pushers(stage: Stage) -> _Seen:
     )
     assert not run.unjudged
     judged = push_checker.Judgement(run)
-    messages = sum(len(feed.pushes) for feed in feeds)
-    return _Seen(found + judged.found, messages, len(topics.records), len(judged.records[DECISIONS]))
+    seen.judged(judged.found)
+    seen.messages, seen.records = sum(len(feed.pushes) for feed in feeds), len(topics.records)
+    seen.decisions = len(judged.records[DECISIONS])
+    return seen
 
 
-def _of_processes(stage: Stage) -> list[Finding]:
+def _of_processes(stage: Stage) -> list[Told]:
     """A defect that one has told of, an end that was not in order."""
-    found = [
-        Finding(Wrong.ENDED, name, f"asked to end, it did with {code}")
-        for name, code in stage.ended
-        if code not in IN_ORDER
-    ]
+    found = [(ENDED, name, f"asked to end, it did with {code}") for name, code in stage.ended if code not in IN_ORDER]
     for served in (*stage.all_served(), *stage.more):
-        told: list[dict[str, Any]] = served.told() if served.log.exists() else []
-        defects = [line for line in told if line["event"] == "defect"]
-        found += [Finding(Wrong.DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
+        told = served.told() if served.log.exists() else []
+        defects = (line for line in told if line["event"] == "defect")
+        found += [(DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
     return found
 
 
@@ -218,25 +226,22 @@ def _where(stage: Stage) -> str:
         served.name for served in stage.all_served() if served.process.poll() is not None or not served.is_ready()
     ]
     waiting = {feed: senders.pending() for feed, senders in stage.senders.items()}
-    lags = [
-        f"{router.name} {line}"
-        for router in stage.routers.routers
-        if router.name not in unready
-        for line in router.get("/metrics").splitlines()
-        if line.startswith("gridhub_lag_records{") and not line.endswith(" 0.0")
-    ]
+    lags = [lag for router in stage.routers.routers for lag in _lags(router)]
     return (
         f"not ready: {', '.join(unready) or 'none'}; answers waited for: {waiting}; whole: {stage.cluster.is_whole()};"
         f" not read: {', '.join(lags) or 'nothing'}"
     )
 
 
+def _lags(router: Router) -> list[str]:
+    try:
+        told = router.get("/metrics").splitlines()
+    except (OSError, AssertionError):
+        return []  # that it is not ready is said already
+    return [f"{router.name} {line}" for line in told if line.startswith("gridhub_lag_records{") and line[-4:] != " 0.0"]
+
+
 def _keep(data: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in (*data.glob("*.log"), *data.glob("*.jsonl"), *data.glob("more-*/*.log")):
         shutil.copy(path, folder / f"{path.parent.name}-{path.name}")
-
-
-def counted(results: Iterable[Result]) -> Counter[str]:
-    """Violations by kind, over runs."""
-    return Counter(wrong for result in results for wrong, _, _ in result.findings)
