@@ -39,6 +39,7 @@ from hub.transactions import (
     Watchdog,
     Whole,
     partition_of,
+    put_out_former_lives,
 )
 from hub.wire import Wire
 
@@ -170,7 +171,7 @@ class Router:
     # ---- life
 
     def connect(self) -> None:
-        """Waits for Kafka; ends what an earlier life of the slot has left open before the group is joined."""
+        """Waits for Kafka; ends what an earlier life of the slot has left open, and its membership, before the group is joined."""
         bootstrap = self._settings.kafka.bootstrap
         with progress(f"waiting for Kafka at {bootstrap}", f"等待 {bootstrap} 上的 Kafka"):
             while not self._stop.is_set():
@@ -180,6 +181,7 @@ class Router:
                     self._transactions.renew()
                     if (force := self._first_version()) is None:
                         return
+                    put_out_former_lives(self._settings, self._client_id)
                     self._member = Member(self._settings, INPUTS, self._client_id)
                     self._around = Surroundings(force, Wire.load(), partition_of(self._settings), self._slot, 0)
                 except Unavailable as error:

@@ -25,7 +25,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import MemberToRemove
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
     CommitFailedError,
@@ -294,6 +295,33 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self.joined = False
         self.losses += 1
         self.changes += 1
+
+
+def put_out_former_lives(settings: Settings, client_id: str) -> int:
+    """Puts those out of the group who bear a client's name, and returns how many: lives of a slot before this one, which can commit nothing any more
+    once `Transactions.renew` has fenced them. The group would wait for one that was killed until its session is over. Raises Unavailable.
+    """
+    wait_ms = int(ASK_WITHIN_S * 1000)
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=settings.kafka.bootstrap,
+            client_id=client_id,
+            bootstrap_timeout_ms=wait_ms,
+            request_timeout_ms=wait_ms,
+        )
+    except KafkaError as error:
+        raise Unavailable(f"no broker answers at {settings.kafka.bootstrap}: {error}") from None
+    try:
+        members = admin.describe_groups([Member.GROUP])[Member.GROUP]["members"]
+        former = [MemberToRemove(member_id=one["member_id"]) for one in members if one["client_id"] == client_id]
+        if former:
+            admin.remove_group_members(Member.GROUP, former)
+    except KafkaError as error:
+        raise Unavailable(f"the members of {Member.GROUP}: {error}") from error
+    finally:
+        with contextlib.suppress(KafkaError):
+            admin.close()
+    return len(former)
 
 
 class Member:

@@ -623,6 +623,23 @@ def test_who_is_told_to_end_while_kafka_does_not_answer_ends_in_time(
     assert process.stop() == 0
 
 
+def test_who_is_started_again_after_a_kill_does_not_wait_for_the_session_of_the_dead(
+    empty: str, tmp_path: Path
+) -> None:
+    """4.2. The first thing that a new life does makes the former one unable to commit: nobody needs to wait until the group has noticed its death."""
+    router = RouterProcess(tmp_path, empty, ROUTER__SESSION_TIMEOUT_MS=str(LONG_MS))
+    router.start()
+    router.until_ready()
+    send(empty, alarm(1))
+    assert [(one.outcome, one.seq) for one in decided(empty, 1)] == [(Outcome.OPENED, 1)]
+    router.kill()
+    router.start()
+    router.until_ready(LONG_MS / 1000 / 3)
+    send(empty, alarm(1))
+    assert [(one.outcome, one.seq) for one in decided(empty, 2)] == [(Outcome.OPENED, 1), (Outcome.REPEATED, 2)]
+    assert router.stop() == 0
+
+
 def test_an_orderly_end_leaves_nothing_open(
     scripted: ScriptedBroker, empty: str, start: Callable[..., RouterThread]
 ) -> None:
