@@ -4,6 +4,7 @@
     python -m tests.proof run --count 150    as many runs as it takes until so many count
     python -m tests.proof run --seeds 7-9    these
     python -m tests.proof planted            bugs that are put in must be found
+    python -m tests.proof recovery           how long a router's death is felt, how fast spool and backlog drain (tests.load)
     python -m tests.proof table --write      the last results, into README.md
 
 A run counts when one of its faults met an answer that a sender waited for, or an open transaction.
@@ -13,6 +14,7 @@ import argparse
 import itertools
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from tests.proof.judge import Result, proved
 from tests.proof.planted import BUGS, Bug
 
 FOLDER = ROOT / ".gridhub/proof"
-RUNS, PLANTED = FOLDER / "runs.jsonl", FOLDER / "planted.jsonl"
+RUNS, PLANTED, RECOVERY = FOLDER / "runs.jsonl", FOLDER / "planted.jsonl", FOLDER / "recovery.jsonl"
 FOUND_WITHIN, COUNTED = 20, 150
 
 
@@ -45,6 +47,7 @@ def main(words: list[str] | None = None) -> int:
         "--record", type=Path, metavar="FILE", help=f"results, one commit's ({RUNS.relative_to(ROOT)}); - for none"
     )
     under.add_parser("all")
+    under.add_parser("recovery")
     plant = under.add_parser("planted")
     plant.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BUGS)}")
     under.add_parser("table").add_argument("--write", action="store_true", help="into README.md")
@@ -52,8 +55,9 @@ def main(words: list[str] | None = None) -> int:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         if options.command != "all":
-            return {"run": _run, "planted": _planted, "table": _table}[options.command](options)
-        codes = [main(["run", "--count", str(COUNTED)]), main(["planted"])]
+            does = {"run": _run, "planted": _planted, "recovery": _recovery, "table": _table}
+            return does[options.command](options)
+        codes = [main(words) for words in (["run", "--count", str(COUNTED)], ["planted"], ["recovery"])]
         return max(*codes, main(["table", "--write"]))
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -141,13 +145,32 @@ def _found(bug: Bug) -> dict[str, Any]:
     return {"seed": last["seed"] if words else 0, "tried": len(lines), "finding": "".join(words)[:400]}
 
 
+def _recovery(_options: argparse.Namespace) -> int:
+    """Once for a commit."""
+    commit = record.commit_of(ROOT)
+    if any(one["commit"] == commit for one in _told(RECOVERY)):
+        return 0
+    command = [sys.executable, "-m", "tests.load", "recovery"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout)
+    if done.returncode == 0:
+        RECOVERY.write_text(json.dumps({"commit": commit, "told": done.stdout}) + "\n", encoding="utf-8")
+    return done.returncode
+
+
 def _table(options: argparse.Namespace) -> int:
     kept = record.read(RUNS)
     if kept is None:
         raise ValueError(f"{RUNS.relative_to(ROOT)} holds no results yet")
     header, results = kept
     planted = [one for one in _told(PLANTED) if one["commit"] == header.commit]
-    told = record.table(header, results, planted)
+    # Below the heading that they come to stand under.
+    recovery = [
+        re.sub("^#", "###", one["told"].strip(), flags=re.MULTILINE)
+        for one in _told(RECOVERY)
+        if one["commit"] == header.commit
+    ]
+    told = "\n\n".join([record.table(header, results, planted), *recovery])
     if options.write:
         readme = ROOT / "README.md"
         readme.write_text(record.written(readme.read_text(encoding="utf-8"), told), encoding="utf-8")
