@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from hub.core.errors import Reason, Rejected, Unavailable
+from hub.disk import settle_names
 from hub.points import reached
 
 DRAFTS = "drafts"
@@ -47,7 +48,7 @@ class Evidence:
                 self._write(content, path)
                 reached("evidence.renamed")
             # Also where it was there: whoever has put it there may not have come to this.
-            _on_the_disk(path.parent)
+            settle_names(path.parent)
         except OSError as error:
             raise Unavailable(f"the evidence store: {error.strerror}") from None
         reached("evidence.kept")
@@ -60,7 +61,7 @@ class Evidence:
         if folder not in self._named:
             folder.mkdir(exist_ok=True)
             for above in (self._folder, self._folder.parent):
-                _on_the_disk(above)
+                settle_names(above)
             self._named.add(folder)
 
     def _write(self, content: bytes, path: Path) -> None:
@@ -85,15 +86,6 @@ def _remove_abandoned(drafts: Path) -> None:
         with contextlib.suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.unlink()
-
-
-def _on_the_disk(folder: Path) -> None:
-    """Its names, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def media_type(content: bytes) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.core.errors import Misconfigured, Unavailable
+from hub.disk import settle_names
 from hub.lang import Text
 from hub.points import reached
 
@@ -192,6 +193,7 @@ class Store:
             connection.close()
         reached("spool.rescued")
         draft.replace(self._beside(f"{RESCUED}{time.time_ns() // 1_000_000}"))
+        settle_names(self._path.parent)
 
     def _succeeded(self) -> Path | None:
         """Gives a successor, if there is one, the place of the damaged file; how that is called then. The next start goes on with it after a kill."""
@@ -203,7 +205,10 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 self._beside(end).replace(damaged.with_name(damaged.name + end))
                 reached("spool.moving")
+        # In this order, whatever the disk would make of it: the log of the damaged file must not come to lie beside its successor.
+        settle_names(self._path.parent)
         rescued.replace(self._path)
+        settle_names(self._path.parent)
         return damaged
 
     def _beside(self, end: str) -> Path:

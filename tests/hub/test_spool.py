@@ -386,6 +386,36 @@ def test_a_damaged_file_is_set_aside_and_what_can_be_read_of_it_goes_on(tmp_path
     run(test())
 
 
+def test_the_names_of_a_rescue_are_on_the_disk_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a loss of power: the successor's name before the damaged file is moved, that before the successor takes its place, and that before it
+    is worked with.
+    """
+    path = tmp_path / "camera.sqlite"
+    path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
+    steps, rename = list[str](), Path.replace
+
+    def renamed(one: Path, target: Path) -> Path:
+        steps.append("placed" if target == path else "moved" if spool_file.DAMAGED in target.name else "rescued")
+        return rename(one, target)
+
+    def settled(folder: Path) -> None:
+        assert folder == tmp_path
+        steps.append("settled")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", renamed)
+        patched.setattr(spool_file, "settle_names", settled)
+        spool_file.Store(path).close()
+    assert [step for step, _ in itertools.groupby(steps)] == [
+        "rescued",
+        "settled",
+        "moved",
+        "settled",
+        "placed",
+        "settled",
+    ]
+
+
 @pytest.mark.parametrize("at", range(6))
 def test_a_rescue_that_was_broken_off_is_made_again_or_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
