@@ -152,7 +152,7 @@ def plan(seed: int) -> Plan:
         nodes=NODES if is_three else 1,
         slots=chance.choice([1, 2, 2, 3, 5]),
         repeat=chance.choice([0.0, 0.3]),
-        troubles=chance.choice([0.0, 0.03]),
+        troubles=chance.choice([0.0, 0.03, 0.1]),
         faults=_in_time(chosen, is_three, chance),
     )
 
