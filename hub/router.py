@@ -398,7 +398,7 @@ class Router:
             partition = self._partitions[number]
             at, ticks = tick_at.get(number, now), None if number in tick_at else ()
             step = partition.apply(some, at, self._around, poisoned=poisoned, ticks=ticks)
-            if some or step.ticks or step.adopted:
+            if some or step.ticks or step.adopted or step.failed:
                 steps.append((partition, step))
         if not steps:
             return

@@ -264,3 +264,16 @@ def test_a_registry_that_cannot_be_read_holds_up_nothing_and_is_told_once(under_
     router._registry.newest.return_value = registry(version=2)  # type: ignore[union-attr]
     router._look_at_registry(polled, now + 6 * REGISTRY_AWAY_S)
     assert router._around.force.version == 2
+
+
+def test_a_tick_that_only_fails_is_committed_too(under_old: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would fail each second, in no quarantine and told by nobody."""
+    router, due = under_old, replace(Town(TOWN, {}).clock, due=1)
+    versions = router._around.force.versions
+    router._partitions = {HERE: Partition(HERE, 1, {TOWN: Town(TOWN, {"town": {"": due}})}, {"readings": 9}, versions)}
+    monkeypatch.setattr("hub.partition.decide", mock.Mock(side_effect=AssertionError("no open ticket")))
+    router._transact(Polled({}, None, moved=False), {HERE: []}, tick_at={HERE: 2})
+    assert router._partitions[HERE].quarantined == {TOWN}
+    assert isinstance(router._telemetry, RememberingRouterTelemetry)
+    assert [town for _, town, _ in router._telemetry.named("quarantined")] == [TOWN]
+    assert not router._partitions[HERE].due(2)
