@@ -58,7 +58,7 @@ FORWARDED_FROM = "x-forwarded-from"
 # GB/T 10114; keys of the changelog begin with it.
 TOWN_CODE = re.compile(r"[0-9]{9}")
 OWN = "partition"
-UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What comes of a text that is no entry of the changelog: damaged, or of another program."""
 
 

@@ -108,7 +108,9 @@ def test_what_no_router_has_written_there_is_passed_over() -> None:
     assert telemetry.named("passed_over") == [(HERE, 2)]
 
 
-@pytest.mark.parametrize("body", ['{"number":1}', "[]", '{"journal":"five"}', '{"journal":5,"next":7}'])
+@pytest.mark.parametrize(
+    "body", ['{"number":1}', "[]", '{"journal":"five"}', '{"journal":1e999}', '{"journal":5,"next":7}']
+)
 def test_a_partition_that_does_not_know_where_it_stood_takes_it_from_the_journal(body: str) -> None:
     partition, _ = rebuild(own(body), clock("410122107"), journal=[replace(JOURNAL, number=7), JOURNAL])
     assert (partition.journal, partition.versions, partition.next) == (8, JOURNAL.versions, OFFSETS)
