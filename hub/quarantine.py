@@ -151,15 +151,27 @@ def mend(settings: Settings, town: str, folder: Path | None) -> int:
         if not held_town.keys:
             raise Misconfigured(f"{town}: {_READ}")
         return _write(settings, town, dict.fromkeys(held_town.keys))
-    partition = exported(folder, home(town))
-    if town not in partition.quarantined:
-        # Made before it came into quarantine: what was decided since would be forgotten.
+    partition, wire = exported(folder, home(town)), Wire.load()
+    # Made before it came into quarantine, the last time: what was decided since would be forgotten.
+    if town not in partition.quarantined or _was_out(settings, wire, town, partition.journal):
         raise Misconfigured(str(_too_old(folder, town)))
-    wire = Wire.load()
     entries = {key_of(one).encode(): wire.encode(one) for one in partition.entries() if one.town == town}
     there = _changelog(settings).get(home(town), {})
     gone = [key for key in there if key is not None and key.startswith(f"{town}|".encode()) and key not in entries]
     return _write(settings, town, {**dict.fromkeys(gone), **entries})
+
+
+def _was_out(settings: Settings, wire: Wire, town: str, since: int) -> bool:
+    """Whether the town was out of quarantine in the meantime, by the journal after the number `since`."""
+    for arrived in Whole(settings, [JOURNAL], CLIENT, [partition_of(settings)(town)]).all():
+        try:
+            record: Record | None = wire.decode(arrived.value or b"")
+        except Rejected:
+            record = None
+        # What cannot be read tells nothing: the replay that made the state has found it, too.
+        if isinstance(record, Journal) and record.number > since and town not in record.quarantined:
+            return True
+    return False
 
 
 def _changelog(settings: Settings) -> dict[int, dict[bytes | None, bytes]]:
@@ -197,8 +209,8 @@ _READ = Text(
 
 def _too_old(folder: Path, town: str) -> Text:
     return Text(
-        f"{folder} does not say that {town} is in quarantine: it is older; run gridhub replay --export once more",
-        f"{folder} 中 {town} 未被隔离，说明导出过早：请重新运行 gridhub replay --export",
+        f"{folder} is older than the quarantine of {town}: run gridhub replay --export once more",
+        f"{folder} 早于 {town} 本次被隔离的时间：请重新运行 gridhub replay --export",
     )
 
 

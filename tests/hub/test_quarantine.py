@@ -1,13 +1,14 @@
 """The way out of quarantine, as far as it needs no Kafka; on a broker: tests/together/test_router.py."""
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from hub.core.errors import AbortReason, Misconfigured, Unavailable
-from hub.core.events import RouterState
+from hub.core.events import Journal, RouterState
 from hub.core.town import Clock, Seen, Town
 from hub.partition import Arrived, Outgoing, Partition, key_of
 from hub.quarantine import held, mend
@@ -21,6 +22,10 @@ SETTINGS = Settings()
 TOWN, NEIGHBOUR = "410122106", "410122107"
 HERE = partition_of(SETTINGS)(TOWN)
 WHOLE = Town(TOWN, {"town": {"": Clock(1, 4)}, "seen": {"a1": Seen(1, "d", ""), "a2": Seen(2, "d", "")}})
+
+JOURNAL = Journal(
+    partition=HERE, number=5, router=0, generation=1, at=0, program="0.1.0", versions=(), ranges=(), ticks=()
+)
 
 Lying = dict[bytes, bytes | None]
 
@@ -38,12 +43,21 @@ class Changelog:
 
     def __init__(self, *parts: Lying) -> None:
         self.records = [one for part in parts for one in part.items()]
+        self.journal: list[tuple[str, ...]] = []
+        """The towns in quarantine by each record from number 5 on, the state's own."""
         self.written: list[Outgoing] = []
         self.refuses: Exception | None = None
 
     def all(self) -> Iterator[Arrived]:
         for offset, (key, value) in enumerate(self.records):
             yield Arrived("router-state", HERE, offset, 0, key, value)
+
+    def whole(self, _settings: Settings, topics: Collection[str], *_: object) -> mock.Mock:
+        told = (
+            replace(JOURNAL, number=number, quarantined=towns) for number, towns in enumerate(self.journal, start=5)
+        )
+        journal = [Arrived("journal", HERE, one.number, 0, b"", WIRE.encode(one)) for one in told]
+        return mock.Mock(**{"all.side_effect": self.all if "router-state" in topics else lambda: iter(journal)})
 
     def commit(self, outgoing: Collection[Outgoing], offsets: object, group: object) -> None:
         assert (offsets, group) == ({}, None)
@@ -61,7 +75,7 @@ def changelog() -> Iterator[Changelog]:
     lying = Changelog(entries(sound(TOWN)), poison, gone)
     transactions = mock.Mock(spec=Transactions, commit=lying.commit)
     with (
-        mock.patch("hub.quarantine.Whole", return_value=lying),
+        mock.patch("hub.quarantine.Whole", lying.whole),
         mock.patch("hub.quarantine.Transactions", return_value=transactions),
     ):
         yield lying
@@ -120,6 +134,17 @@ def test_a_state_from_before_is_refused(changelog: Changelog, tmp_path: Path) ->
     with pytest.raises(Misconfigured, match="is no exported state"):
         mend(SETTINGS, TOWN, tmp_path / "nowhere")
     assert not changelog.written
+
+
+def test_a_state_from_an_earlier_quarantine_is_refused(changelog: Changelog, tmp_path: Path) -> None:
+    """What was decided between the two would be forgotten."""
+    _write_state(tmp_path, sound(TOWN))
+    changelog.journal = [(TOWN,), (NEIGHBOUR,), (TOWN,)]
+    with pytest.raises(Misconfigured, match="is older than the quarantine"):
+        mend(SETTINGS, TOWN, tmp_path)
+    assert not changelog.written
+    changelog.journal = [(), (TOWN,), (NEIGHBOUR, TOWN)]
+    assert mend(SETTINGS, TOWN, tmp_path) == 4
 
 
 @pytest.mark.parametrize("town", [NEIGHBOUR, ""])
