@@ -7,7 +7,7 @@ Pure, but for the tables of `schemas/`: what the router writes and what a replay
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -400,8 +400,8 @@ class _Work:
         self._ticks(ticks)
         try:
             self._changelog()
-        except Rejected as error:
-            # An entry may be too large though the record was not, and does not say whose it is: the caller takes the batch apart.
+        except Exception as error:
+            # An entry may fit into no record though what led to it did, and does not say whose it is: the caller takes the batch apart.
             if not records or poisoned:
                 raise
             raise Poison(merged(records)[len(records) // 2]) from error
@@ -583,12 +583,17 @@ class _Work:
         """
         step = self._step
         written: tuple[list[Any], ...] = (step.outgoing, step.decisions, step.applied)
-        before = [len(some) for some in written]
+        before, was = [len(some) for some in written], step.towns.get(code)
         try:
             self._become(code, do(), None)
+            for entry in self._changed(code):
+                self._value(entry)  # what fits into no record is found here, where it is known whose it is
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this town's: it stays as it was, in quarantine
             for some, count in zip(written, before, strict=True):
                 del some[count:]
+            step.towns.pop(code, None)
+            if was:
+                step.towns[code] = was
             step.failed[code] = places(error)
             step.quarantined |= {code}
 
@@ -597,16 +602,24 @@ class _Work:
     def _changelog(self) -> None:
         step = self._step
         for code in sorted(step.towns):
-            for (kind, name), entry in step.towns[code].changes.items():
-                state = RouterState(town=code, kind=kind, id=name, body="")
-                self._remember(state if entry is None else replace(state, body=memory.to_text(entry)))
+            for entry in self._changed(code):
+                self._remember(entry)
         offsets = self._partition.next | step.next
         self._remember(_own(step.partition, step.number, offsets, step.versions, step.quarantined))
 
+    def _changed(self, code: str) -> Iterator[RouterState]:
+        """What is another than before of a town; of what is gone the body is empty."""
+        for (kind, name), entry in self._town(code).changes.items():
+            yield RouterState(town=code, kind=kind, id=name, body="" if entry is None else memory.to_text(entry))
+
+    def _value(self, entry: RouterState) -> bytes | None:
+        return self._around.wire.encode(entry) if entry.body else None
+
     def _remember(self, entry: RouterState) -> None:
         step = self._step
-        value = self._around.wire.encode(entry) if entry.body else None
-        step.outgoing.append(Outgoing(ROUTER_STATE, step.partition, key_of(entry).encode(), value, (), step.at))
+        step.outgoing.append(
+            Outgoing(ROUTER_STATE, step.partition, key_of(entry).encode(), self._value(entry), (), step.at)
+        )
 
     def _write(self, topic: str, partition: int, key: str, record: Record, at: int) -> None:
         value = self._around.wire.encode(record)

@@ -1,5 +1,6 @@
 """One partition: what a batch of records makes of it, in which order, and that nothing is true before it is committed."""
 
+import math
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -23,7 +24,8 @@ from hub.core.events import (
 from hub.core.in_force import InForce
 from hub.core.registry import Registry
 from hub.core.rules import Rules
-from hub.core.town import Town, adopt, decide
+from hub.core.town import Seen, Town, adopt, decide
+from hub.core.watch import Episode, Period
 from hub.partition import (
     FORWARDED_FROM,
     HANDED_OVER,
@@ -365,6 +367,41 @@ def test_what_cannot_be_written_of_a_town_is_not_written_at_all(monkeypatch: pyt
     step = partition.apply([], AT, AROUND, ticks=None)
     assert [one.topic for one in step.outgoing] == ["router-state", "journal"]
     assert (set(step.failed), step.towns, step.ticks) == ({TOWN}, {}, [])
+
+
+@pytest.mark.parametrize("name", ["x" * 2_000_000, "\ud800"], ids=["too large", "no text"])
+def test_a_town_whose_memory_could_not_be_written_is_in_quarantine_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Without a record there is nothing to take apart: the process would end, at each start."""
+    due = replace(Town(TOWN, {}).clock, due=AT)
+    towns = {code: Town(code, {"town": {"": due}}) for code in (TOWN, NEIGHBOUR)}
+
+    def changed(town: Town, *rest: Any) -> object:
+        if town.code == TOWN:
+            return town.with_({("seen", "a1"): Seen(1, name, "")}), ()
+        return decide(town, *rest)
+
+    monkeypatch.setattr("hub.partition.decide", changed)
+    step = Partition(HERE, 4, towns, versions=FORCE.versions).apply([], AT + 1, BOTH, ticks=None)
+    assert (set(step.failed), set(step.towns)) == ({TOWN}, {NEIGHBOUR})
+    assert [one.town for one in step.ticks] == [NEIGHBOUR]
+
+
+def test_a_record_whose_memory_could_not_be_written_is_poison_whatever_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mean without end is no JSON, and no defect of any other record."""
+
+    def endless(town: Town, *_: object) -> object:
+        return town.with_({("episode", "a1"): Episode(periods=(Period(AT, math.inf),))}), ()
+
+    monkeypatch.setattr("hub.partition.decide", endless)
+    partition, one = Partition(HERE), arrived(alarm("a1"), 5)
+    with pytest.raises(Poison) as poison:
+        partition.apply([one], AT, AROUND)
+    assert poison.value.arrived == one
+    assert partition.apply([one], AT, AROUND, poisoned=True).letters == [Reason.POISON]
 
 
 # ---- the order of inputs
