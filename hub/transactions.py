@@ -450,12 +450,14 @@ class Member:
         The library drops an answer that comes while its partition is paused or has been sought, and with it where that ends. Within a fetch
         session (KIP-227) the broker tells it once and then only what is new: of an input in which nothing happens, never.
         """
-        now = time.monotonic()
-        if now >= self._ask_ends_at:
-            self._ask_ends_at = now + ASK_ENDS_EVERY_S
+        if time.monotonic() >= self._ask_ends_at:
             self._asked_ends = {}
             unknown = [each for each in self._consumer.assignment() if self._consumer.highwater(each) is None]
-            self._asked_ends = self._consumer.end_offsets(unknown, timeout_ms=int(ASK_WITHIN_S * 1000))
+            try:
+                self._asked_ends = self._consumer.end_offsets(unknown, timeout_ms=int(ASK_WITHIN_S * 1000))
+            finally:
+                # From the answer on: one that does not come takes longer than the pause, and is not waited for once for each input.
+                self._ask_ends_at = time.monotonic() + ASK_ENDS_EVERY_S
         return self._asked_ends.get(place)
 
     def ends(self, partitions: Collection[int]) -> dict[int, dict[str, int]]:

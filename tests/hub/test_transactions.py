@@ -6,14 +6,23 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from kafka import errors
+from kafka import TopicPartition, errors
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from hub.core.errors import HubError, Unavailable, UnknownOutcome
-from hub.partition import Outgoing
+from hub.partition import HANDED_OVER, INPUTS, Outgoing
 from hub.settings import RouterSettings, Settings
-from hub.transactions import FLUSH_WITHIN_S, Aborted, Fenced, Member, Transactions, Watchdog, Whole
+from hub.transactions import (
+    ASK_ENDS_EVERY_S,
+    FLUSH_WITHIN_S,
+    Aborted,
+    Fenced,
+    Member,
+    Transactions,
+    Watchdog,
+    Whole,
+)
 
 SETTINGS = Settings()
 OUTGOING = [Outgoing("decisions", 3, b"k", b"v", (), 0)]
@@ -123,6 +132,28 @@ def test_a_member_is_told_what_the_rules_ask_for() -> None:
     limit_s = signature(Transactions).parameters["limit_s"].default
     assert FLUSH_WITHIN_S + 2 * limit_s < given["max_poll_interval_ms"] / 1000
     assert 3 * given["heartbeat_interval_ms"] < given["session_timeout_ms"] <= RouterSettings().session_timeout_ms
+
+
+def test_an_end_that_nobody_tells_is_waited_for_once_and_not_for_each_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router's loop waits, and with it all other partitions and its place in the group."""
+    now = 0.0
+
+    def silent(*_: object, timeout_ms: int) -> object:
+        nonlocal now
+        now += timeout_ms / 1000
+        raise KafkaTimeoutError("no answer")
+
+    monkeypatch.setattr("hub.transactions.time", mock.Mock(monotonic=lambda: now))
+    with mock.patch("hub.transactions.KafkaConsumer") as made:
+        member = Member(SETTINGS, INPUTS, "a test")
+        made.return_value.highwater.return_value = None
+        made.return_value.assignment.return_value = {TopicPartition(topic, 3) for topic in INPUTS}
+        made.return_value.end_offsets.side_effect = silent
+        assert member.behind(3) == {*INPUTS} - {HANDED_OVER}
+        assert made.return_value.end_offsets.call_count == 1
+        now += ASK_ENDS_EVERY_S
+        member.behind(3)
+        assert made.return_value.end_offsets.call_count == 2, "asked again later"
 
 
 def test_reading_the_whole_commits_nothing_and_ends_however_the_client_does() -> None:
