@@ -383,7 +383,8 @@ class Java:
 def _close(process: subprocess.Popen[bytes]) -> None:
     """Closes the pipe, upon which the guard kills Java; and should the guard have been killed too, kills the rest itself."""
     assert process.stdin is not None
-    process.stdin.close()
+    with suppress(BrokenPipeError):  # what a guard that is gone was still to be told
+        process.stdin.close()
     try:
         process.wait(1.0)
     except subprocess.TimeoutExpired:
@@ -518,13 +519,14 @@ def _until_ready(life: _Life, stop: threading.Event) -> None:
 
 def _end_in_order(lives: Sequence[_Life]) -> None:
     deadline = time.monotonic() + STOP_WITHIN_S
-    with suppress(BrokenPipeError, subprocess.TimeoutExpired):
-        # A guard is gone, or Kafka takes too long: it is killed when the pipe is closed, and each acknowledged record is on disk.
-        for life in lives:
-            assert life.process.stdin is not None
+    # A guard is gone, or Kafka takes too long: it is killed when the pipe is closed, and each acknowledged record is on disk.
+    for life in lives:
+        assert life.process.stdin is not None
+        with suppress(BrokenPipeError):
             life.process.stdin.write(b"stop\n")
             life.process.stdin.flush()
-        for life in lives:
+    for life in lives:
+        with suppress(subprocess.TimeoutExpired):
             life.process.wait(max(0.0, deadline - time.monotonic()))
 
 
