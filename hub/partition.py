@@ -249,6 +249,11 @@ class Restoring:
             raise ValueError(f"{key_of(entry)}: {error}") from error
         self._towns.setdefault(entry.town, {}).setdefault(entry.kind, {})[entry.id] = kept
 
+    @property
+    def is_any(self) -> bool:
+        """Whether anything of a town was taken."""
+        return bool(self._towns)
+
     def follow(self, journal: Journal) -> None:
         """Its own entry cannot be read: what the last journal record says of it. The offsets are the group's."""
         self.journal, self.program = journal.number, journal.program

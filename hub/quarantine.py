@@ -68,6 +68,9 @@ def look(number: int, last: Last, wire: Wire, home: Callable[[str], int]) -> Fou
                 found.own = str(error)
             else:
                 found.unreadable.setdefault(town, {})[key or b""] = str(error)
+    # Each transaction writes it: where anything of a town is, it was there.
+    if own not in last and (found.restoring.is_any or found.unreadable):
+        found.own = "it is not there"
     return found
 
 

@@ -117,6 +117,16 @@ def test_a_partition_that_does_not_know_where_it_stood_takes_it_from_the_journal
     assert partition.released == {"410122109"}
 
 
+def test_a_partition_whose_own_entry_is_gone_takes_it_from_the_journal_too() -> None:
+    """Its journal would begin anew, with numbers that were given already."""
+    partition, _ = rebuild(clock("410122107"), journal=[JOURNAL])
+    assert (partition.journal, partition.next) == (8, OFFSETS)
+    with pytest.raises(Misconfigured, match="it is not there"):
+        rebuild(clock("410122107"))
+    partition, _ = rebuild((b"a guest", b"?"))
+    assert partition.journal == 0, "nothing was ever decided here"
+
+
 def test_where_nothing_tells_where_a_partition_stood_the_process_ends() -> None:
     """Numbers of the journal would begin anew; or every record would be applied once more."""
     with pytest.raises(Misconfigured, match=r"\|partition\|3 of router-state/3 cannot be read"):
