@@ -30,6 +30,8 @@ PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
 STUCK, ENDED, DEFECT = "stuck", "ended", "defect"
 """Beside what the checkers find: the run did not come to an end by itself; a process did not end in order when it was asked to, or has told of a defect."""
+NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed over", "registry version refused"})
+"""What no fault makes a process say: nothing that it wrote is damaged, and nobody else writes."""
 IN_ORDER = frozenset({0, UNKNOWN_COMMIT})
 """Who is asked to end while Kafka does not answer can only say that it is to be started again."""
 BY_CHANCE = frozenset({Wrong.TOO_SLOW, Wrong.OVERTAKEN})
@@ -215,7 +217,7 @@ def _of_processes(stage: Stage) -> list[Told]:
     found = [(ENDED, name, f"asked to end, it did with {code}") for name, code in stage.ended if code not in IN_ORDER]
     for served in (*stage.all_served(), *stage.more):
         told = served.told() if served.log.exists() else []
-        defects = (line for line in told if line["event"] == "defect")
+        defects = (line for line in told if line["event"] in NEVER_TOLD)
         found += [(DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
     return found
 
