@@ -359,9 +359,7 @@ class _Run:
         )
         decided = len(self._flooded.when)
         report.claim(
-            Text(
-                "what the flood was answered yes for was decided, once each", "洪峰中应答为接受的报文均已裁定，且各一次"
-            ),
+            Text("what the flood was answered yes for was decided", "洪峰中应答为接受的报文均已裁定"),
             f"{self._accepted} answered, {decided} decided",
             holds=self._accepted <= decided <= self._accepted + unheard,
         )
