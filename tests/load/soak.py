@@ -10,6 +10,7 @@ fills its heap when it likes: it is held to a bound.
 """
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -33,8 +34,10 @@ REGION_AGAIN_S = 90
 """After so long a camera's region is heard of again: longer than the 60 s after which its ticket is cleared."""
 DECIDED_WITHIN_S = 30.0
 ROWS = 30
-REMEMBERS = {"router-0": ALERT_BYTES, "page": 6 * 1024}
-"""What an alert adds for a long time: its id for 72 h; on the page its ticket, step, decision and words, until 5,000 cleared tickets are kept."""
+REMEMBERS = {"router-0": (ALERT_BYTES, math.inf), "page": (6 * 1024, 25_000)}
+"""What an alert adds for a long time, and for how many: its id for 72 h; on the page its ticket, step, decision and words, until 5,000 cleared tickets and
+20,000 of what belongs to no ticket are kept.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +228,18 @@ def _over_time(watcher: Watcher, intervals: Sequence[Interval]) -> Table:
     return Table(str(Text("Over time", "随时间")), head, rows)
 
 
+def remembered(name: str, alerts: float) -> float:
+    """How many bytes a process may take up for so many alerts; without end only where it remembers without one."""
+    each, most = REMEMBERS.get(name, (0, 0))
+    return each * min(alerts, most)
+
+
 def _tell(report: Report, name: str, samples: Sequence[Sample], sent: dict[str, Sent]) -> list[Cell]:
     """What one process did, and whether it may."""
     began = samples[0].at
     alerts = sum(one.kept for one in sent.values())
     level = sum(one.rss for one in samples) / len(samples)
-    allowed = max(RISE_BYTES, RISE_SHARE * level) + REMEMBERS.get(name, 0) * alerts * (1 - WARM_UP)
+    allowed = max(RISE_BYTES, RISE_SHARE * level) + remembered(name, alerts * (1 - WARM_UP))
     memory = Growth.of([(one.at - began, one.rss) for one in samples], WARM_UP, allowed)
     handles = Growth.of([(one.at - began, one.handles) for one in samples], WARM_UP, RISE_HANDLES)
     threads = Growth.of([(one.at - began, one.threads) for one in samples], WARM_UP, RISE_THREADS)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hub.lang import Text
 from tests.load.figures import MIB, Growth, Latency, Report, Table, percentile, slope
+from tests.load.soak import remembered
 
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200)
 
@@ -81,3 +82,11 @@ def test_a_report_says_the_same_to_people_and_programs() -> None:
     assert told["figures"] == {"rate": 4.5}
     assert told["holds"] is False
     assert [one["holds"] for one in told["claims"]] == [True, False]
+
+
+def test_only_what_remembers_without_end_may_rise_without_end() -> None:
+    """A page that keeps what it should forget would be told from one that fills up only in the first hours."""
+    for name, is_endless in (("router-0", True), ("page", False), ("camera", False)):
+        assert (remembered(name, 2_000_000) > remembered(name, 1_000_000)) == is_endless
+    assert remembered("page", 1_000) == 1_000 * remembered("page", 1) > 0
+    assert remembered("camera", 1_000) == 0
