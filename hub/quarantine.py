@@ -115,12 +115,15 @@ def _release(program: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A town in quarantine; without `keys`, the program failed on memory that it can read. Or keys of no town, which are passed over."""
+    """A town in quarantine; without `keys`, the program failed on memory that it can read. Or keys of no town, which are passed over. `stands`: its
+    router has said so; until then it may remember what cannot be read.
+    """
 
     town: str
     partition: int
     why: tuple[str, ...]
     keys: tuple[bytes, ...] = ()
+    stands: bool = True
 
     def __str__(self) -> str:
         town = self.town or str(Text("no town", "不属于任何乡镇"))
@@ -134,7 +137,10 @@ def held(settings: Settings) -> list[Held]:
         looked = look(number, last, wire, home)
         partition = looked.restoring.partition()
         failed = partition.quarantined - looked.unreadable.keys()
-        found += [Held(town, number, tuple(why.values()), tuple(why)) for town, why in looked.unreadable.items()]
+        found += [
+            Held(town, number, tuple(why.values()), tuple(why), town in partition.quarantined)
+            for town, why in looked.unreadable.items()
+        ]
         found += [Held(town, number, (str(_READ),)) for town in sorted(failed)]
         found += [Held("", number, (f"{key}: {why}",)) for key, why in looked.strange.items()]
         if looked.own:
@@ -153,6 +159,9 @@ def mend(settings: Settings, town: str, folder: Path | None) -> int:
     if folder is None:
         if not held_town.keys:
             raise Misconfigured(f"{town}: {_READ}")
+        if not held_town.stands:
+            # It goes on with what it remembers, and would have forgotten it at its next start, an open ticket perhaps.
+            raise Misconfigured(str(_not_yet(town)))
         return _write(settings, town, dict.fromkeys(held_town.keys))
     partition, wire = exported(folder, home(town)), Wire.load()
     # Made before it came into quarantine, the last time: what was decided since would be forgotten.
@@ -208,6 +217,13 @@ _READ = Text(
     "all of its memory can be read: it is mended, or the program failed on it; its router tries it at the next start",
     "其内存状态均可读取：已修复，或程序处理时曾出错；路由进程下次启动时重试",
 )
+
+
+def _not_yet(town: str) -> Text:
+    return Text(
+        f"no router has put {town} in quarantine yet: restart the one that has it first",
+        f"尚无路由进程将 {town} 隔离：请先重启负责它的路由进程",
+    )
 
 
 def _too_old(folder: Path, town: str) -> Text:

@@ -110,6 +110,15 @@ def test_what_is_forgotten_is_only_what_cannot_be_read(changelog: Changelog) -> 
     assert "all of its memory can be read" in str(held(SETTINGS)[0]), "until its router starts again"
 
 
+def test_nothing_is_forgotten_of_a_town_whose_router_still_goes_on_with_it(changelog: Changelog) -> None:
+    """What came to lie there while it runs, it has not read: it remembers all that is to be forgotten."""
+    changelog.records += entries(sound()).items()
+    changelog.records.append((f"{TOWN}|seen|a1".encode(), b"poison"))
+    with pytest.raises(Misconfigured, match="no router has put 410122106 in quarantine yet"):
+        mend(SETTINGS, TOWN, None)
+    assert not changelog.written
+
+
 def test_a_town_comes_back_as_it_was_and_with_nothing_else(changelog: Changelog, tmp_path: Path) -> None:
     _write_state(tmp_path, sound(TOWN))
     assert mend(SETTINGS, TOWN, tmp_path) == 4
