@@ -444,7 +444,10 @@ class Router:
         assert self._registry is not None
         if now >= self._next_registry:
             self._next_registry = now + REGISTRY_S
-            self._look_for_version(self._registry)
+            self._clocks_agree()
+            # Who is on duty is asked by this machine's clock: while it is wrong, the version in force stays.
+            if not self._clock_off:
+                self._look_for_version(self._registry)
         versions = self._around.force.versions
         for number in self._partitions:
             if not self._adopted(number):

@@ -16,9 +16,9 @@ from hub.core.town import Town
 from hub.partition import Arrived, Partition, Surroundings
 from hub.quarantine import _last_journal
 from hub.registry import Versions
-from hub.router import REGISTRY_AWAY_S, Router, _Rebuild
+from hub.router import REGISTRY_AWAY_S, REGISTRY_S, Router, _Rebuild
 from hub.settings import Settings
-from hub.transactions import Member, Polled, Transactions, Watchdog, Whole
+from hub.transactions import BrokerClock, Member, Polled, Transactions, Watchdog, Whole
 from hub.wire import Wire
 from tests.doubles import RememberingRouterTelemetry
 from tests.hub.core.one_town import TOWN
@@ -275,6 +275,18 @@ def test_a_registry_that_cannot_be_read_holds_up_nothing_and_is_told_once(under_
     router._registry.newest.side_effect = None  # type: ignore[union-attr]
     router._registry.newest.return_value = registry(version=2)  # type: ignore[union-attr]
     router._look_at_registry(polled, now + 6 * REGISTRY_AWAY_S)
+    assert router._around.force.version == 2
+
+
+def test_no_version_is_taken_by_a_clock_that_is_wrong(under_old: Router) -> None:
+    """Tickets would go to whoever is on duty tomorrow, and say so."""
+    router, polled, now = under_old, Polled({}, None, moved=False), time.monotonic()
+    router._registry.newest.return_value = registry(version=2)  # type: ignore[union-attr]
+    router._broker_clock = mock.Mock(spec=BrokerClock, ahead_s=86_400.0)
+    router._look_at_registry(polled, now)
+    assert (router._around.force.version, [one.journal for one in router._partitions.values()]) == (1, [1, 1, 1])
+    router._broker_clock.ahead_s = 0.0
+    router._look_at_registry(polled, now + REGISTRY_S)
     assert router._around.force.version == 2
 
 
