@@ -76,6 +76,7 @@ class Evidence:
                 reached("evidence.flushed")
                 Path(draft).replace(path)
         except BaseException:
+            # Nobody was told that it is kept, and whoever gave it is told why it is not.
             Path(draft).unlink(missing_ok=True)
             raise
 
