@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from hub import topics
+from hub.changelog import look, sound
 from hub.command import UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, Misconfigured, Unavailable
 from hub.core.in_force import InForce
@@ -20,7 +21,6 @@ from hub.core.rules import Rule
 from hub.lang import Text, progress
 from hub.partition import INPUTS, ROUTER_STATE, Arrived, Partition, Poison, Step, Surroundings, Waiting, merged
 from hub.points import reached
-from hub.quarantine import look, sound
 from hub.registry import Versions
 from hub.rulebook import own_rules
 from hub.running import announced, on_stop

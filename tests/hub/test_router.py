@@ -9,12 +9,12 @@ from unittest import mock
 
 import pytest
 
+from hub.changelog import _last_journal
 from hub.core.errors import Misconfigured, Unavailable
 from hub.core.events import Journal, RouterState, Version
 from hub.core.in_force import InForce
 from hub.core.town import Town
 from hub.partition import Arrived, Partition, Surroundings
-from hub.quarantine import _last_journal
 from hub.registry import Versions
 from hub.router import REGISTRY_AWAY_S, REGISTRY_S, Router, _Rebuild
 from hub.settings import Settings
@@ -61,7 +61,7 @@ def rebuild(
 
     made = _Rebuild([HERE])
     around = Surroundings(InForce(registry()), WIRE, lambda _: HERE, 0, 0)
-    with mock.patch("hub.router.Whole", whole), mock.patch("hub.quarantine.Whole", whole):
+    with mock.patch("hub.router.Whole", whole), mock.patch("hub.changelog.Whole", whole):
         assert made.go_on(Settings(), member, "a test")
         (partition,) = made.partitions(Settings(), around, telemetry)
     assert made.entries == len(entries)
@@ -144,7 +144,7 @@ def test_a_last_journal_record_that_cannot_be_read_tells_nothing() -> None:
         ([readable, of_another_kind], None),
         ([unreadable, readable], 8),
     ):
-        with mock.patch("hub.quarantine.Whole") as whole:
+        with mock.patch("hub.changelog.Whole") as whole:
             whole.return_value.all.return_value = last
             journal = _last_journal(Settings(), WIRE, HERE)
         assert (journal and journal.number) == number
