@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,8 +34,6 @@ NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed
 """What no fault makes a process say: nothing that it wrote is damaged, and nobody else writes."""
 IN_ORDER = frozenset({0, UNKNOWN_COMMIT})
 """Who is asked to end while Kafka does not answer can only say that it is to be started again."""
-BY_CHANCE = frozenset({Wrong.TOO_SLOW, Wrong.OVERTAKEN})
-"""What a fault may do to a reading: it comes after its period, or after time has passed for its town. The journal says so, and no promise is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +114,9 @@ class _Seen:
     decisions: int = 0
     late: int = 0
 
-    def judged(self, findings: Iterable[Finding]) -> None:
+    def judged(self, findings: Iterable[Finding], is_chance: Callable[[Finding], bool] = lambda _: False) -> None:
         for one in findings:
-            if one.wrong in BY_CHANCE:
+            if is_chance(one):
                 self.late += 1
             else:
                 self.found.append((str(one.wrong), one.where, one.detail))
@@ -182,10 +180,25 @@ def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
         )
     )
     seen.judged(checker.findings(run))
-    seen.judged(judgement.found)
+    seen.judged(judgement.found, _chance(fallen, topics))
     seen.messages, seen.records = len(log.messages), len(topics.records)
     seen.decisions = sum(record.topic == DECISIONS for record in written.records)
     return seen
+
+
+def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], bool]:
+    """What a fault may do to a reading: it comes after its period, or, around that time, after time has passed for its town. The journal says so, and
+    no promise is broken.
+    """
+    at = {record.place: record.timestamp for record in topics.records}
+    windows = [(one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS) for one in fallen]
+
+    def is_chance(finding: Finding) -> bool:
+        if finding.wrong is Wrong.OVERTAKEN:
+            return any(begin <= at.get(finding.where, 0) <= end for begin, end in windows)
+        return finding.wrong is Wrong.TOO_SLOW
+
+    return is_chance
 
 
 def _pushers(stage: Stage) -> _Seen:

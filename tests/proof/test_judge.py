@@ -4,8 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from tests.faults.checker import Finding, Wrong
-from tests.proof.judge import DEFECT, ENDED, _of_processes, _Seen
+from tests.faults.checker import Finding, Stored, Topics, Wrong
+from tests.proof.befall import Fallen
+from tests.proof.judge import DEFECT, ENDED, _chance, _of_processes, _Seen
+from tests.proof.plan import Fault, Kind
 from tests.proof.stage import NOT_ENDED, Stage
 
 
@@ -22,7 +24,12 @@ def test_a_process_that_does_not_end_in_order_and_one_that_tells_of_a_defect_are
     assert [each[:2] for each in found] == [(ENDED, "router-1"), (ENDED, "air"), *[(DEFECT, "router-1")] * 2]
 
 
-def test_what_chance_does_to_a_reading_is_counted_and_everything_else_is_wrong() -> None:
+def test_what_a_fault_does_to_a_reading_is_counted_and_everything_else_is_wrong() -> None:
+    fault = Fault(Kind.BROKER_KILLED, 1.0, 2.0, 0, 0.0)
+    fallen = [Fallen(fault, at=100_000, over=103_000)]
+    readings = [Stored("readings", 1, offset, at, None, (), b"") for offset, at in ((7, 104_000), (8, 90_000))]
+    near, far = (Finding(Wrong.OVERTAKEN, reading.place, "") for reading in readings)
+    slow, lost = Finding(Wrong.TOO_SLOW, "readings/1/8", "late"), Finding(Wrong.LOST, "station 7", "gone")
     seen = _Seen()
-    seen.judged([Finding(Wrong.TOO_SLOW, "readings/1/2", "late"), Finding(Wrong.LOST, "station 7", "gone")])
-    assert (seen.late, seen.found) == (1, [("lost", "station 7", "gone")])
+    seen.judged([near, far, slow, lost], _chance(fallen, Topics(tuple(readings))))
+    assert (seen.late, seen.found) == (2, [("overtaken", "readings/1/8", ""), ("lost", "station 7", "gone")])
