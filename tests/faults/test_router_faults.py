@@ -70,7 +70,7 @@ KILLED_WITHIN_S, STATIONS_WITHIN_S, READ_WITHIN_S = 40.0, 180.0, 30.0
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.slow,
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(600),
 ]
 
 
