@@ -7,7 +7,8 @@
     python -m tests.proof recovery           how long a router's death is felt, how fast spool and backlog drain (tests.load)
     python -m tests.proof table --write      the last results, into README.md
 
-A run counts when one of its faults met an answer that a sender waited for, or an open transaction.
+A run counts when one of its faults met an answer that a sender waited for, or an open transaction. `--jobs N`: so many runs at once (2), of no more than
+three brokers together.
 """
 
 import argparse
@@ -27,10 +28,11 @@ from tests.faults.processes import ROOT
 from tests.proof import record
 from tests.proof.judge import Result, proved
 from tests.proof.planted import BUGS, Bug
+from tests.proof.pool import Brokers, carried_out, side_by_side
 
 FOLDER = ROOT / ".gridhub/proof"
 RUNS, PLANTED, RECOVERY = FOLDER / "runs.jsonl", FOLDER / "planted.jsonl", FOLDER / "recovery.jsonl"
-FOUND_WITHIN, COUNTED = 20, 150
+FOUND_WITHIN, COUNTED, JOBS = 20, 150, 2
 
 
 def main(words: list[str] | None = None) -> int:
@@ -42,24 +44,24 @@ def main(words: list[str] | None = None) -> int:
     run = under.add_parser("run")
     run.add_argument("--seeds", type=_seeds, help="a seed, or the first and the last: 1-150")
     run.add_argument("--count", type=int, help="end when so many runs count")
-    run.add_argument("--until-found", action="store_true", help="end with the first run of which something is wrong")
-    run.add_argument(
-        "--record", type=Path, metavar="FILE", help=f"results, one commit's ({RUNS.relative_to(ROOT)}); - for none"
-    )
+    one = under.add_parser("one")
+    one.add_argument("seed", type=int)
     under.add_parser("all")
     under.add_parser("recovery")
     plant = under.add_parser("planted")
     plant.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BUGS)}")
     under.add_parser("table").add_argument("--write", action="store_true", help="into README.md")
+    for command in (run, plant):
+        command.add_argument("--jobs", type=int, default=JOBS, help=f"so many runs at once ({JOBS})")
     options = parser.parse_args(words)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:
         if options.command != "all":
-            does = {"run": _run, "planted": _planted, "recovery": _recovery, "table": _table}
+            does = {"run": _run, "one": _one, "planted": _planted, "recovery": _recovery, "table": _table}
             return does[options.command](options)
         codes = [main(words) for words in (["run", "--count", str(COUNTED)], ["planted"], ["recovery"])]
         return max(*codes, main(["table", "--write"]))
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -69,26 +71,26 @@ def _seeds(text: str) -> Iterable[int]:
     return range(int(first), int(last or first) + 1)
 
 
+def _one(options: argparse.Namespace) -> int:
+    """Prints the result as a JSON line; what is wrong stands there."""
+    print(proved(options.seed, FOLDER).as_json())
+    return 0
+
+
 def _run(options: argparse.Namespace) -> int:
-    """Prints each result as a JSON line."""
-    kept = None
-    if str(options.record) != "-":
-        kept = record.Record(options.record or RUNS, record.Header.of(ROOT))
-    results = list(kept.results) if kept else []
-    for seed in options.seeds or itertools.count(1):
-        if options.count and sum(result.counts for result in results) >= options.count:
-            break
-        if kept and seed in {result.seed for result in results}:
-            continue
-        result = proved(seed, FOLDER)
-        results.append(result)
-        if kept:
-            kept.add(result)
-        print(result.as_json(), flush=True)
-        print(_line(result, results), file=sys.stderr, flush=True)
-        if options.until_found and result.findings:
-            break
-    return 1 if any(result.findings for result in results) else 0
+    kept, brokers = record.Record(RUNS, record.Header.of(ROOT)), Brokers()
+
+    def todo() -> Iterator[int]:
+        for seed in options.seeds or itertools.count(1):
+            if options.count and sum(result.counts for result in kept.results) >= options.count:
+                return
+            if seed not in {result.seed for result in kept.results}:
+                yield seed
+
+    for result in side_by_side(todo(), lambda seed: carried_out(seed, ROOT, brokers), options.jobs):
+        kept.add(result)
+        print(_line(result, kept.results), flush=True)
+    return 1 if any(result.findings for result in kept.results) else 0
 
 
 def _line(result: Result, results: Iterable[Result]) -> str:
@@ -104,15 +106,18 @@ def _planted(options: argparse.Namespace) -> int:
     if unknown:
         raise ValueError(f"no such bug: {', '.join(sorted(unknown))}")
     told = {one["name"]: one for one in _told(PLANTED) if one["commit"] == commit}
-    for name in options.names or BUGS:
-        if name in told and not options.names:
-            continue
-        told[name] = {"commit": commit, "name": name, "says": BUGS[name].says, **_found(BUGS[name])}
-        print(json.dumps(told[name], ensure_ascii=False), flush=True)
+    names = options.names or [name for name in BUGS if name not in told]
+    brokers = Brokers()
+
+    def found(name: str) -> dict[str, Any]:
+        return {"commit": commit, "name": name, "says": BUGS[name].says, **_found(BUGS[name], brokers)}
+
+    for one in side_by_side(names, found, options.jobs):
+        told[one["name"]] = one
+        print(json.dumps(one, ensure_ascii=False), flush=True)
         FOLDER.mkdir(parents=True, exist_ok=True)
-        PLANTED.write_text(
-            "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in told.values()), encoding="utf-8"
-        )
+        lines = (json.dumps(told[name], ensure_ascii=False) + "\n" for name in BUGS if name in told)
+        PLANTED.write_text("".join(lines), encoding="utf-8")
     return 0 if all(one["seed"] for one in told.values()) else 1
 
 
@@ -121,29 +126,16 @@ def _told(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
-def _found(bug: Bug) -> dict[str, Any]:
+def _found(bug: Bug, brokers: Brokers) -> dict[str, Any]:
     """Under which seed, and what was said; no seed where it was not."""
     with TemporaryDirectory(prefix="gridhub-planted-") as folder:
         copy = Path(folder) / "gridhub"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".gridhub", "node_modules", "__pycache__"))
         bug.plant(copy)
-        command = [
-            sys.executable,
-            "-m",
-            "tests.proof",
-            "run",
-            f"--seeds=1-{FOUND_WITHIN}",
-            "--until-found",
-            "--record=-",
-        ]
-        done = subprocess.run(command, cwd=copy, stdout=subprocess.PIPE, text=True, check=False)
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    # An exception ends it with 1, too: then nothing was found, and a bug is not called a hole of the checkers.
-    if not lines or done.returncode != bool(lines[-1]["findings"]):
-        raise ValueError(f"the copy with the bug could not be tried: exit code {done.returncode}")
-    last = lines[-1]
-    words = [": ".join(each) for each in last["findings"][:1]]
-    return {"seed": last["seed"] if words else 0, "tried": len(lines), "finding": "".join(words)[:400]}
+        for seed in range(1, FOUND_WITHIN + 1):
+            if findings := carried_out(seed, copy, brokers).findings:
+                return {"seed": seed, "finding": ": ".join(findings[0])[:400]}
+    return {"seed": 0, "finding": ""}
 
 
 def _recovery(_options: argparse.Namespace) -> int:

@@ -5,11 +5,12 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from tests.faults import checker, personal_checker, push_checker
 from tests.faults.checker import Contract, Finding, Log, Run, Topics, Wrong, register
@@ -55,6 +56,12 @@ class Result:
     def counts(self) -> bool:
         """Whether a fault met an answer that was waited for, or an open transaction."""
         return any(answers or transactions for _, answers, transactions, _ in self.faults)
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> "Result":
+        """From what `as_json` wrote."""
+        lists = {"faults": tuple(map(tuple, told["faults"])), "findings": tuple(map(tuple, told["findings"]))}
+        return cls(**{**told, **lists, "ended": tuple(told["ended"])})
 
     def as_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)

@@ -77,18 +77,7 @@ def read(path: Path) -> tuple[Header, list[Result]] | None:
     if not lines:
         return None
     header, *results = map(json.loads, lines)
-    return Header(**header), list(map(_result, results))
-
-
-def _result(line: Mapping[str, Any]) -> Result:
-    return Result(
-        **{
-            **line,
-            "faults": tuple(tuple(each) for each in line["faults"]),
-            "ended": tuple(line["ended"]),
-            "findings": tuple(tuple(each) for each in line["findings"]),
-        }
-    )
+    return Header(**header), list(map(Result.of, results))
 
 
 # ---- for people

@@ -1,16 +1,17 @@
 """Planted bugs are such that the program begins with them; that they are found, `python -m tests.proof planted` shows."""
 
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.faults.processes import ROOT
-from tests.proof.__main__ import _found
+from tests.proof import __main__ as proof
 from tests.proof.planted import BUGS, Bug, Change
+from tests.proof.pool import Brokers
 
 
 @pytest.mark.parametrize("name", BUGS)
@@ -34,18 +35,14 @@ def test_a_bug_that_no_longer_fits_the_program_is_refused(tmp_path: Path) -> Non
     assert (tmp_path / "twice.py").read_text(encoding="utf-8") == "same\nsame\n"
 
 
-@pytest.mark.parametrize(
-    ("code", "findings", "seed"), [(0, [], 0), (1, [["lost", "station 7", "gone"]], 3), (1, [], None)]
-)
-def test_a_copy_that_could_not_be_tried_is_no_bug_that_was_not_found(
-    monkeypatch: pytest.MonkeyPatch, code: int, findings: list[list[str]], seed: int | None
-) -> None:
-    """`seed`: what is told; None: nothing can be."""
-    done = subprocess.CompletedProcess([], code, stdout=json.dumps({"seed": 3, "findings": findings}))
-    monkeypatch.setattr("tests.proof.__main__.shutil.copytree", lambda *_, **__: None)
-    monkeypatch.setattr("tests.proof.__main__.subprocess.run", lambda *_, **__: done)
-    if seed is None:
-        with pytest.raises(ValueError, match="could not be tried"):
-            _found(Bug("says", []))
-    else:
-        assert _found(Bug("says", []))["seed"] == seed
+@pytest.mark.parametrize(("tells", "seed"), [(3, 3), (21, 0)])
+def test_it_is_found_under_the_first_seed_that_tells(monkeypatch: pytest.MonkeyPatch, tells: int, seed: int) -> None:
+    wrong = ("lost", "station 7", "answered once, 0 records")
+
+    def told(under: int, root: Path, _brokers: Brokers) -> SimpleNamespace:
+        assert "if False:" in (root / "hub/outbox.py").read_text(encoding="utf-8")
+        return SimpleNamespace(findings=(wrong,) if under == tells else ())
+
+    monkeypatch.setattr(proof, "carried_out", told)
+    found = proof._found(BUGS["past-the-spool"], Brokers())
+    assert found == {"seed": seed, "finding": ": ".join(wrong) if seed else ""}
