@@ -22,7 +22,7 @@ from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
 from tests.proof.befall import Befalling, Fallen
 from tests.proof.plan import STATIONS, Family, plan
-from tests.proof.stage import PERIOD_S, RULES, WAIT_S, Stage
+from tests.proof.stage import PERIOD_S, RULES, UNAVAILABLE, WAIT_S, Stage
 
 # What is sent this long before a fault may be under way, and Kafka may be away this long after all serve again.
 UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 10_000
@@ -33,8 +33,8 @@ STUCK, ENDED, DEFECT = "stuck", "ended", "defect"
 """Beside what the checkers find: the run did not come to an end by itself; a process did not end in order when it was asked to, or has told of a defect."""
 NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed over", "registry version refused"})
 """What no fault makes a process say: nothing that it wrote is damaged, and nobody else writes."""
-IN_ORDER = frozenset({0, UNKNOWN_COMMIT})
-"""Who is asked to end while Kafka does not answer can only say that it is to be started again."""
+IN_ORDER = frozenset({0, UNKNOWN_COMMIT, UNAVAILABLE})
+"""Who is asked to end while Kafka does not answer can only say that it is to be started again; who finds its slot taken says that."""
 
 
 @dataclass(frozen=True, slots=True)
