@@ -12,6 +12,8 @@ from tests.faults.proxy import TO_BROKER, TO_CLIENT, Weather
 from tests.proof.plan import Family, Fault, Kind
 from tests.proof.stage import WHOLE_WITHIN_S, Stage
 
+# Half of what befalls routers does so wherever they are: also between a commit and what follows from it, where no transaction is open.
+ANYWHERE = 0.5
 IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S = 3.0, 2.0
 HOUR_S, DAY_S = 3_600, 86_400
 # A spool that has had a few messages is larger: what is open may grow no further.
@@ -100,7 +102,11 @@ class Befalling:
                 stage.more.append(other)
                 other.begin()
                 return other.kill if is_twin else lambda: self._stage.end(other)
-        fallen.transactions = self._caught_in_transaction(router)
+        if fault.amount < ANYWHERE:
+            router.process.send_signal(signal.SIGSTOP)
+            fallen.transactions = 0 if self._is_kafka_away() else int(stage.transactions.is_in_one(router))
+        else:
+            fallen.transactions = self._caught_in_transaction(router)
         fallen.at = now_ms()
         match fault.kind:
             case Kind.ROUTER_STOPPED:
