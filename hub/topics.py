@@ -6,7 +6,7 @@ cluster that differs is refused rather than mended: what a changed partition cou
 
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,7 +105,7 @@ def create(
     A second call after any failure goes on where the first one ended.
     """
     topics = topics or load_topics()
-    with _admin(kafka, within_s) as admin:
+    with asked(kafka, within_s) as admin:
         there = set(admin.list_topics())
         missing = {
             topic.name: {
@@ -137,14 +137,14 @@ def check(
 
     Raises Unavailable when the cluster does not answer in time.
     """
-    with _admin(kafka, within_s) as admin:
+    with asked(kafka, within_s) as admin:
         return _findings(admin, topics or load_topics(), kafka)
 
 
 def answers(bootstrap: str, *, within_s: float = 2.0) -> bool:
     """Whether a cluster at `bootstrap` answers and knows a broker that can lead partitions."""
     try:
-        with _admin(KafkaSettings(bootstrap=bootstrap), within_s) as admin:
+        with asked(KafkaSettings(bootstrap=bootstrap), within_s) as admin:
             return bool(admin.describe_cluster()["brokers"])
     except Unavailable:
         return False
@@ -180,12 +180,12 @@ def _findings(admin: Any, topics: dict[str, Topic], kafka: KafkaSettings) -> lis
 
 
 @contextmanager
-def _admin(kafka: KafkaSettings, within_s: float) -> Iterator[Any]:
+def asked(kafka: KafkaSettings, within_s: float, client_id: str = "gridhub-topics") -> Iterator[Any]:
     """A client of the cluster for a few questions; whatever Kafka raises while it is used becomes Unavailable."""
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=kafka.bootstrap,
-            client_id="gridhub-topics",
+            client_id=client_id,
             bootstrap_timeout_ms=int(within_s * 1000),
             request_timeout_ms=int(within_s * 1000),
         )
@@ -196,7 +196,9 @@ def _admin(kafka: KafkaSettings, within_s: float) -> Iterator[Any]:
     except KafkaError as error:
         raise Unavailable(f"{_no_answer(kafka, within_s)} ({type(error).__name__})") from error
     finally:
-        admin.close()
+        # What it was asked has its answer, or the reason why not.
+        with suppress(KafkaError):
+            admin.close()
 
 
 def _no_answer(kafka: KafkaSettings, within_s: float) -> Text:

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import (
@@ -46,6 +46,7 @@ from hub.lang import Text
 from hub.partition import HANDED_OVER, Arrived, Outgoing
 from hub.points import reached
 from hub.settings import Settings
+from hub.topics import asked
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 FLUSH_WITHIN_S = 15.0
@@ -301,26 +302,11 @@ def put_out_former_lives(settings: Settings, client_id: str) -> int:
     """Puts those out of the group who bear a client's name, and returns how many: lives of a slot before this one, which can commit nothing any more
     once `Transactions.renew` has fenced them. The group would wait for one that was killed until its session is over. Raises Unavailable.
     """
-    wait_ms = int(ASK_WITHIN_S * 1000)
-    try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=settings.kafka.bootstrap,
-            client_id=client_id,
-            bootstrap_timeout_ms=wait_ms,
-            request_timeout_ms=wait_ms,
-        )
-    except KafkaError as error:
-        raise Unavailable(f"no broker answers at {settings.kafka.bootstrap}: {error}") from None
-    try:
+    with asked(settings.kafka, ASK_WITHIN_S, client_id) as admin:
         members = admin.describe_groups([Member.GROUP])[Member.GROUP]["members"]
         former = [MemberToRemove(member_id=one["member_id"]) for one in members if one["client_id"] == client_id]
         if former:
             admin.remove_group_members(Member.GROUP, former)
-    except KafkaError as error:
-        raise Unavailable(f"the members of {Member.GROUP}: {error}") from error
-    finally:
-        with contextlib.suppress(KafkaError):
-            admin.close()
     return len(former)
 
 

@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import MemberToRemove
 
 from hub.points import POINTS, VARIABLE
 from tests.brokers import Broker, emptied, until
@@ -31,7 +29,6 @@ from tests.faults import checker, evidence_checker, personal_checker, push_check
 from tests.faults.checker import Contract, Finding, Log, Run, Stored, Topics, register
 from tests.faults.duties import Duties
 from tests.faults.processes import (
-    GROUP,
     READY_WITHIN_S,
     ROOT,
     Connector,
@@ -110,17 +107,6 @@ def personal(records: Iterable[Stored], *served: Served) -> list[Finding]:
     """Personal data in what was written, and in what those say who have written it."""
     known = personal_checker.names(ROOT / "deploy/town")
     return personal_checker.findings(Contract(ROOT / "schemas"), records, spoken(served), known)
-
-
-def put_out_of_the_group(bootstrap: str) -> None:
-    """Puts the dead out, as the broker would do when its session is over."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    try:
-        group = admin.describe_groups([GROUP])[GROUP]
-        if members := [MemberToRemove(member_id=one["member_id"]) for one in group["members"]]:
-            admin.remove_group_members(GROUP, members)
-    finally:
-        admin.close()
 
 
 @dataclass
@@ -302,7 +288,6 @@ class TestTown:
             town.registries += 1
         with town.stations():
             dies_at(router, point)
-            put_out_of_the_group(town.broker.bootstrap)
             router.start()
         with town.stations():
             pass

@@ -1,6 +1,6 @@
 """What a replay finds, on topics that stand in this file."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,14 @@ def alarm(number: int, town: str = TOWN) -> Arrived:
     return Arrived("alerts.air", HERE, number, AT + number, town.encode(), value, also)
 
 
+def lying(written: Iterable[Outgoing]) -> list[Arrived]:
+    """What a router has written, as it lies on the topics."""
+    return [
+        Arrived(one.topic, one.partition, offset, one.at, one.key, one.value, one.headers)
+        for offset, one in enumerate(written)
+    ]
+
+
 @pytest.fixture
 def topics() -> list[Arrived]:
     """Four alarms, and what a router made of them one by one."""
@@ -59,10 +67,7 @@ def topics() -> list[Arrived]:
         step = partition.apply([one], one.at, around)
         partition.adopt(step)
         written += step.outgoing
-    return alarms + [
-        Arrived(one.topic, one.partition, offset, one.at, one.key, one.value, one.headers)
-        for offset, one in enumerate(written)
-    ]
+    return alarms + lying(written)
 
 
 @pytest.fixture
@@ -84,10 +89,7 @@ def quarantined() -> list[Arrived]:
         step = partition.apply([one], one.at, around)
         partition.adopt(step)
         written += step.outgoing
-    return alarms + [
-        Arrived(one.topic, one.partition, offset, one.at, one.key, one.value, one.headers)
-        for offset, one in enumerate(written)
-    ]
+    return alarms + lying(written)
 
 
 def memory(partition: Partition) -> Iterator[Outgoing]:

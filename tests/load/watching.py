@@ -26,16 +26,12 @@ class Sample:
     cpu_s: float
 
 
-class Watcher:
-    """Looks at processes again and again, on a thread of its own."""
+class _OnItsOwn:
+    """Does something on a thread of its own from `with` on, until the end of that."""
 
-    def __init__(self, processes: Callable[[], Iterable[tuple[str, int]]], every_s: float = 1.0) -> None:
-        self._processes = processes
-        self._every_s = every_s
+    def __init__(self, name: str) -> None:
         self._enough = threading.Event()
-        self.samples: list[Sample] = []
-        self._busy: list[tuple[float, float]] = []
-        self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -44,6 +40,21 @@ class Watcher:
     def __exit__(self, *_error: object) -> None:
         self._enough.set()
         self._thread.join(10)
+
+    def _work(self) -> None:
+        """Until `_enough` is set."""
+        raise NotImplementedError
+
+
+class Watcher(_OnItsOwn):
+    """Looks at processes again and again."""
+
+    def __init__(self, processes: Callable[[], Iterable[tuple[str, int]]], every_s: float = 1.0) -> None:
+        self._processes = processes
+        self._every_s = every_s
+        self.samples: list[Sample] = []
+        self._busy: list[tuple[float, float]] = []
+        super().__init__("watcher")
 
     def of(self, name: str, since: float = 0.0, before: float = float("inf")) -> list[Sample]:
         """Of one process, in a time."""
@@ -58,7 +69,7 @@ class Watcher:
         """Who was seen."""
         return list(dict.fromkeys(one.name for one in [*self.samples]))
 
-    def _watch(self) -> None:
+    def _work(self) -> None:
         while not self._enough.wait(self._every_s):
             cores = psutil.cpu_times()
             self._busy.append((time.time(), cores.user + cores.nice + cores.system))
@@ -78,7 +89,7 @@ class Watcher:
                 self.samples.append(sample)
 
 
-class Follower:
+class Follower(_OnItsOwn):
     """Reads committed records of a topic from now on, and remembers when each came. `partitions`: all where none are given. keeps: the records, too."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: Sequence[int] = (), *, keeps: bool = False) -> None:
@@ -90,20 +101,14 @@ class Follower:
         self._consumer.seek_to_end(*places)
         for place in places:
             self._consumer.position(place)  # only now it stands there
-        self._enough = threading.Event()
         self._failed: BaseException | None = None
         self._keeps = keeps
         self._values: list[tuple[float, bytes]] = []
         self._when: dict[str, float] = {}
-        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        super().__init__("follower")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._enough.set()
-        self._thread.join(10)
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self._consumer.close(autocommit=False)
 
     @property
@@ -121,7 +126,7 @@ class Follower:
         if self._failed:
             raise AssertionError("the follower ended") from self._failed
 
-    def _follow(self) -> None:
+    def _work(self) -> None:
         try:
             while not self._enough.is_set():
                 for batch in self._consumer.poll(timeout_ms=POLL_MS).values():

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from kafka import KafkaAdminClient
@@ -38,6 +38,8 @@ from tests.faults.push_checker import RECORD_OF_TOPIC
 from tests.faults.pushing import Heard, log_of, registry
 from tests.faults.ticket_checker import WRITTEN
 from tests.proof.plan import STATIONS, Family, Plan
+
+Told = TypeVar("Told")
 
 SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS = 6_000, 5_000
 """The shortest session that Kafka allows, so that what waits for a router that is away waits no longer than needed."""
@@ -86,39 +88,42 @@ class Cluster:
 
     def leader(self, whom: int) -> int:
         """The node that leads a partition of a topic that routers write; any, where nobody answers which."""
-        try:
-            admin = self._admin()
-        except (KafkaError, OSError):
-            return whom % self.nodes
-        try:
+
+        def leads(admin: KafkaAdminClient) -> int:
             [topic] = admin.describe_topics(["ticket-events"])
             partitions = topic["partitions"]
             return max(0, int(partitions[whom % len(partitions)]["leader_id"]) - 1)
-        except (KafkaError, OSError):
-            return whom % self.nodes
-        finally:
-            admin.close()
+
+        found = self._told(leads)
+        return whom % self.nodes if found is None else found
 
     def is_whole(self) -> bool:
-        """Whether each partition has a leader, and all its copies are in sync."""
-        try:
-            admin = self._admin()
-        except (KafkaError, OSError):
-            return False  # looked at again
-        try:
+        """Whether each partition has a leader, and all its copies are in sync; not, where nobody answers."""
+
+        def whole(admin: KafkaAdminClient) -> bool:
             partitions = [one for topic in admin.describe_topics() for one in topic["partitions"]]
             return all(
                 len(one["isr_nodes"]) == len(one["replica_nodes"]) and one["leader_id"] > 0 for one in partitions
             )
+
+        return bool(self._told(whole))
+
+    def _told(self, ask: Callable[[KafkaAdminClient], Told]) -> Told | None:
+        """What the cluster answers; None where nobody does."""
+        try:
+            admin = KafkaAdminClient(
+                bootstrap_servers=self.bootstrap,
+                request_timeout_ms=ASKED_WITHIN_MS,
+                bootstrap_timeout_ms=ASKED_WITHIN_MS,
+            )
         except (KafkaError, OSError):
-            return False
+            return None
+        try:
+            return ask(admin)
+        except (KafkaError, OSError):
+            return None
         finally:
             admin.close()
-
-    def _admin(self) -> KafkaAdminClient:
-        return KafkaAdminClient(
-            bootstrap_servers=self.bootstrap, request_timeout_ms=ASKED_WITHIN_MS, bootstrap_timeout_ms=ASKED_WITHIN_MS
-        )
 
 
 def _free_ports(nodes: int) -> int:

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.brokers import Broker
+from tests.brokers import Broker, until
 
 PROGRAM = """
 import asyncio, sys
@@ -58,22 +57,20 @@ def connector(
 
 
 def ports(data: Path, process: subprocess.Popen[str]) -> dict[str, int]:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
+    def said() -> dict[str, int] | None:
+        assert process.poll() is None, "the connector does not serve"
         try:
-            said: dict[str, Any] = json.loads((data / "run/air.json").read_text())
+            told: dict[str, Any] = json.loads((data / "run/air.json").read_text())
         except FileNotFoundError:
-            time.sleep(0.05)
-        else:
-            assert said["pid"] == process.pid
-            found: dict[str, int] = said["ports"]
-            return found
-    pytest.fail("the connector does not serve")
+            return None
+        assert told["pid"] == process.pid
+        return dict(told["ports"])
+
+    return until(said, 30)
 
 
 def ready(port: int, within_s: float = 10) -> tuple[int, dict[str, Any]]:
-    deadline = time.monotonic() + within_s
-    while True:
+    def answered() -> tuple[int, dict[str, Any]] | None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
                 return answer.status, json.load(answer)
@@ -81,8 +78,9 @@ def ready(port: int, within_s: float = 10) -> tuple[int, dict[str, Any]]:
             with error:
                 return error.code, json.load(error)
         except urllib.error.URLError:
-            assert time.monotonic() < deadline, "no answer"
-            time.sleep(0.05)
+            return None
+
+    return until(answered, within_s)
 
 
 def events(said: str) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +108,14 @@ def test_tap_follows_and_ends_in_order(empty: str) -> None:
         assert tap.stdout
         assert tap.stderr
         said: list[str] = []
-        reading = threading.Thread(target=lambda: said.extend(tap.stdout or ()), daemon=True)
+        one_came = threading.Event()
+
+        def read() -> None:
+            for line in tap.stdout or ():
+                said.append(line)
+                one_came.set()
+
+        reading = threading.Thread(target=read, daemon=True)
         reading.start()
         value = WIRE.encode(letter())
 
@@ -119,8 +125,7 @@ def test_tap_follows_and_ends_in_order(empty: str) -> None:
                 empty,
                 [("dead-letters", "camera", WIRE.encode(letter("c/1", feed="camera"))), ("dead-letters", "air", value)],
             )
-            time.sleep(0.2)
-            return bool(said)
+            return one_came.wait(0.2)
 
         until(seen, 30)
         write(empty, [("dead-letters", "air", b"not avro")])

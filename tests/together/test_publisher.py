@@ -19,7 +19,7 @@ from hub.core.events import Reading
 from hub.kafka_log import Publisher, Tail
 from hub.outbox import Fate, Outbox
 from hub.wire import Wire
-from tests.brokers import Broker
+from tests.brokers import Broker, until
 from tests.doubles import CuttableProxy, RememberingTelemetry
 
 pytestmark = pytest.mark.kafka
@@ -79,15 +79,15 @@ class Sender:
 
     def send_when_taken(self, number: int, within_s: float = 30.0) -> None:
         """As a station does: again, until it is taken."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
+
+        def is_taken() -> bool:
             try:
                 self.send(number)
             except Unavailable:
-                time.sleep(0.05)
-            else:
-                return
-        pytest.fail("Kafka took nothing in time")
+                return False
+            return True
+
+        until(is_taken, within_s)
 
 
 def on_topic(broker: Broker, topic: str) -> list[tuple[int, str, bytes]]:
