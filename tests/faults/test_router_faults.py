@@ -189,16 +189,19 @@ def test_one_ticket_for_one_episode_through_kills_of_routers_connector_and_broke
     assert sum(counts["defect"] for counts in carried.told.values()) == 0
     log = run.run.log
     assert len(log.messages) == MESSAGES + AFTERWARDS
-    assert len({message.device for message in log.messages}) == STATIONS
-    assert len({run.run.register[message.device].town for message in log.messages}) == TOWNS
+    devices = [run.run.register[name] for name in {message.device for message in log.messages}]
+    assert len(devices) == STATIONS
+    assert len({device.town for device in devices}) == TOWNS
     assert {record.partition for record in run.written.records if record.topic == JOURNAL} == set(range(PARTITIONS))
     assert sorted(kill.whom for kill in carried.kills) == sorted(KILLS)
     assert sum(kill.in_transaction for kill in carried.kills) == KILLS.count("router")
     assert carried.aborted > 0
     assert carried.codes == [0] * 2 * SLOTS
     assert [name for name, equal in carried.equal.items() if equal] == ["to the middle", "from the middle", "as it is"]
-    assert carried.left_open
-    assert cleared == carried.left_open
+    # The second run's weather begins with an episode in the town of the most stations: a ticket of it may go on.
+    struck, _ = Counter(device.town for device in devices).most_common(1)[0]
+    assert cleared
+    assert {ticket for ticket in carried.left_open - cleared if not ticket.startswith(struck)} == set()
 
 
 def carried_out() -> Carried:
