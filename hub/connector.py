@@ -111,10 +111,16 @@ class _Process:
 
     async def _connected(self, topics: Collection[str]) -> Publisher:
         """With Kafka, if it is there; else that goes on trying. Raises Misconfigured: it is there, and lacks a topic."""
-        bootstrap = self._settings.kafka.bootstrap
-        with progress(f"waiting for Kafka at {bootstrap}", f"等待 {bootstrap} 上的 Kafka"):
+        kafka = self._settings.kafka
+        with progress(f"waiting for Kafka at {kafka.bootstrap}", f"等待 {kafka.bootstrap} 上的 Kafka"):
             return await asyncio.to_thread(
-                Publisher, bootstrap, topics, client_id=f"gridhub-{self._feed}", wait_s=KAFKA_TRY_S, patient=True
+                Publisher,
+                kafka.bootstrap,
+                topics,
+                client_id=f"gridhub-{self._feed}",
+                delivery_timeout_ms=kafka.delivery_timeout_ms,
+                wait_s=KAFKA_TRY_S,
+                patient=True,
             )
 
     async def _registered(self) -> bool:

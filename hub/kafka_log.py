@@ -55,7 +55,7 @@ class Publisher:
         *,
         client_id: str,
         max_bytes: int = MAX_BYTES,
-        delivery_timeout_s: float = 30.0,
+        delivery_timeout_ms: int = 30_000,
         wait_s: float = 30.0,
         patient: bool = False,
     ) -> None:
@@ -67,7 +67,7 @@ class Publisher:
         self._topics = tuple(topics)
         self._client_id = client_id
         self._max_bytes = max_bytes
-        self._delivery_timeout_s = delivery_timeout_s
+        self._delivery_timeout_ms = delivery_timeout_ms
         self._changed = threading.Condition()
         self._waiting: dict[int, tuple[float, int]] = {}  # when it was published (monotonic), bytes; oldest first
         self._waiting_bytes = 0
@@ -217,7 +217,6 @@ class Publisher:
 
     def _connect(self, wait_s: float) -> Any:
         wait_ms = int(wait_s * 1000)
-        delivery_ms = int(self._delivery_timeout_s * 1000)
         clients = Clients()
         try:
             producer = KafkaProducer(
@@ -230,8 +229,8 @@ class Publisher:
                 linger_ms=5,
                 batch_size=131072,
                 max_request_size=MAX_RECORD_BYTES,
-                delivery_timeout_ms=delivery_ms,
-                request_timeout_ms=min(10_000, delivery_ms // 3),
+                delivery_timeout_ms=self._delivery_timeout_ms,
+                request_timeout_ms=min(10_000, self._delivery_timeout_ms // 3),
                 reconnect_backoff_max_ms=1000,
                 metadata_max_age_ms=int(METADATA_EVERY_S * 1000),
                 bootstrap_timeout_ms=wait_ms,

@@ -220,7 +220,7 @@ def test_what_waits_is_bounded_and_comes_through_when_the_network_is_back(
 
 def test_publishing_never_blocks_while_the_network_is_away(broker: Broker, topic: str, proxy: CuttableProxy) -> None:
     """Long enough for metadata to expire several times and for deliveries to be given up."""
-    publisher = Publisher(broker.bootstrap, [topic], client_id="test", delivery_timeout_s=DELIVERY_S)
+    publisher = Publisher(broker.bootstrap, [topic], client_id="test", delivery_timeout_ms=int(DELIVERY_S * 1000))
     sender = Sender(publisher, topic)
     proxy.hold()
     slowest = 0.0
@@ -248,7 +248,7 @@ def test_after_a_delivery_was_given_up_all_works_again_and_order_holds(
     broker: Broker, topic: str, proxy: CuttableProxy, way: str
 ) -> None:
     """kafka-python 3.0.12 would send nothing any more: see the top of hub/kafka_log.py."""
-    publisher = Publisher(broker.bootstrap, [topic], client_id="test", delivery_timeout_s=DELIVERY_S)
+    publisher = Publisher(broker.bootstrap, [topic], client_id="test", delivery_timeout_ms=int(DELIVERY_S * 1000))
     sender = Sender(publisher, topic)
     for number in range(100):
         sender.send(number)
