@@ -85,6 +85,8 @@ class Wrong(StrEnum):
     TOO_SLOW = "too_slow"  # the run was too slow: a reading came to its topic when its period was no longer waited for
     OWNERLESS = "ownerless"  # a ticket that is nobody's work
     OWNER = "owner"  # it is somebody's, but not whose it is by map and roster
+    # What `offsets_checker` finds.
+    OFFSET = "offset"  # what the routers' group has committed goes back, or is not what the journal says was applied
     # What `evidence_checker` finds.
     EVIDENCE_MISSING = "evidence_missing"  # a record names a content that is not in the store
     EVIDENCE_ALTERED = "evidence_altered"  # it is there, and has other bytes or another length than the record says

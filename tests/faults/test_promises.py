@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import checker, personal_checker, push_checker, ticket_checker
+from tests.faults import checker, offsets_checker, personal_checker, push_checker, ticket_checker
 from tests.faults.checker import Finding, Wrong
 
 HERE = Path(__file__).parent
@@ -18,6 +18,7 @@ WITNESSES: dict[str, ModuleType] = {
     "stations": checker,
     "pushes": push_checker,
     "router": ticket_checker,
+    "offsets": offsets_checker,
     "persons": personal_checker,
 }
 """By the column of the table in which their tests stand."""

@@ -19,10 +19,11 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.brokers import Broker, until
-from tests.faults import personal_checker
+from tests.faults import offsets_checker, personal_checker
 from tests.faults.checker import Contract, Topics
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
+from tests.faults.offsets_checker import JOURNAL, OFFSETS
 from tests.faults.processes import (
     READY_WITHIN_S,
     ROOT,
@@ -149,6 +150,7 @@ def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(ca
             topics = Topics.read(stage.broker.bootstrap, within_s=READ_WITHIN_S, topics=RECORD_OF_TOPIC)
             again = stage.follower.seen(topics, READ_WITHIN_S)
             everything = Topics.read(stage.broker.bootstrap, within_s=READ_WITHIN_S, topics=personal_checker.TOPICS)
+            offsets = Topics.read(stage.broker.bootstrap, within_s=READ_WITHIN_S, topics=[OFFSETS]).records
         feeds = tuple(Feed(feed, pushes(log_of(data, feed)), senders_of(feed), balances[feed]) for feed in FEEDS)
         told = Counter(
             str(line["event"])
@@ -162,6 +164,8 @@ def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(ca
     judgement = Judgement(run)
     known = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
     found = judgement.found + personal_checker.findings(run.contract, everything.records, texts, known)
+    journal = (each for each in everything.records if each.topic == JOURNAL)
+    found += offsets_checker.findings(run.contract, offsets, journal)
     for kill in kills:
         kill.pending = sum(push.pending(kill.at) for feed in feeds for push in feed.pushes)
     print(report(feeds, judgement, kills, stage.routers.ended))

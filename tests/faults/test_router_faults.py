@@ -28,9 +28,10 @@ from kafka import KafkaConsumer
 
 from hub.settings import Settings
 from tests.brokers import Broker
-from tests.faults import checker, personal_checker, replays
+from tests.faults import checker, offsets_checker, personal_checker, replays
 from tests.faults.checker import PARTITIONS, Contract, Log, Run, Stored, Topics, register
 from tests.faults.duties import Duties
+from tests.faults.offsets_checker import OFFSETS
 from tests.faults.processes import (
     ROOT,
     Connector,
@@ -163,6 +164,7 @@ class Carried:
     left_open: set[str]
     aborted: int
     told: dict[str, Counter[str]]
+    offsets: Sequence[Stored]
     texts: dict[str, str]
     equal: dict[str, bool]
 
@@ -181,6 +183,8 @@ def test_one_ticket_for_one_episode_through_kills_of_routers_connector_and_broke
     names = personal_checker.names(ROOT / "deploy/town")
     found = checker.findings(run.run) + judgement.found
     found += personal_checker.findings(run.run.contract, records, carried.texts, names)
+    journal = (each for each in records if each.topic == JOURNAL)
+    found += offsets_checker.findings(run.run.contract, carried.offsets, journal)
     cleared = carried.left_open & tickets_in("cleared", run.written)
     print(report(carried, judgement, cleared, time.monotonic() - started))
     for finding in found[:60]:
@@ -223,11 +227,12 @@ def carried_out() -> Carried:
         aborted = in_all(stage.broker.bootstrap) - len(run.written.records)
         texts = spoken([stage.connector, *stage.routers.routers])
         codes += stage.routers.stop()
+        offsets = Topics.read(stage.broker.bootstrap, within_s=READ_WITHIN_S, topics=[OFFSETS]).records
         told = {each.name: Counter(str(line["event"]) for line in each.told()) for each in stage.routers.routers}
         journal = [each for each in run.written.records if each.topic == JOURNAL]
         count = sum(each.topic == "decisions" for each in run.written.records)
         equal = replayed(stage.broker.bootstrap, journal, count)
-        return Carried(run, kills, stage.routers.ended, codes, left_open, aborted, told, texts, equal)
+        return Carried(run, kills, stage.routers.ended, codes, left_open, aborted, told, offsets, texts, equal)
 
 
 def kill_by_chance(stations: Popen[bytes], stage: Stage) -> list[Kill]:
