@@ -1,21 +1,25 @@
 """How each kind of fault is done, what it met, and how it is mended."""
 
 import random
+import re
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.faults.processes import Connector, Router, now_ms
-from tests.faults.proxy import TO_BROKER, TO_CLIENT, Weather
+from tests.faults.proxy import TO_BROKER, TO_CLIENT, Proxy, Weather
 from tests.proof.plan import Family, Fault, Kind
 from tests.proof.stage import WHOLE_WITHIN_S, Stage
 
 # Half of what befalls routers does so wherever they are: also between a commit and what follows from it, where no transaction is open.
 ANYWHERE = 0.5
-IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S = 3.0, 2.0
+IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S, DRAINING_WITHIN_S = 3.0, 2.0, 10.0
+SLOW_S = 0.1
 HOUR_S, DAY_S = 3_600, 86_400
+MOST_PUT_OUT = 6
 # A spool that has had a few messages is larger: what is open may grow no further.
 FULL_AT_BYTES = 40_000
 
@@ -56,6 +60,8 @@ class Befalling:
 
     def _may_begin(self, fault: Fault, at: float) -> bool:
         """Its time has come, and what was to be over by then is, also where mending took longer than planned."""
+        if fault.kind is Kind.ROUTER_PUT_OUT and self._is_kafka_away():
+            return False
         lane = self._stage.plan.lane(fault)
         return time.monotonic() >= at and all(
             self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting
@@ -81,6 +87,7 @@ class Befalling:
             Family.BROKER: self._broker,
             Family.NETWORK: self._network,
             Family.CLOCK: self._clock,
+            Family.SENDERS: self._senders,
         }[fault.family]
         mend = befall(fault, fallen)
         self.fallen.append(fallen)
@@ -102,6 +109,9 @@ class Befalling:
                 stage.more.append(other)
                 other.begin()
                 return other.kill if is_twin else lambda: self._stage.end(other)
+            case Kind.ROUTER_PUT_OUT:
+                self._put_out(fault, fallen)
+                return lambda: None
         if fault.amount < ANYWHERE:
             router.process.send_signal(signal.SIGSTOP)
             fallen.transactions = 0 if self._is_kafka_away() else int(stage.transactions.is_in_one(router))
@@ -122,6 +132,18 @@ class Befalling:
             router.begin()
 
         return again
+
+    def _put_out(self, fault: Fault, fallen: Fallen) -> None:
+        """One after the other, in a transaction, and some of them again before all have come back: offsets that are sent then belong to nobody."""
+        stage = self._stage
+        for turn in range(1 + int(fault.amount * MOST_PUT_OUT)):
+            router = stage.routers.routers[(fault.whom + turn) % stage.plan.slots]
+            stage.wait_for(lambda router=router: router.process.poll() is None, WHOLE_WITHIN_S)  # type: ignore[misc]
+            met = self._caught_in_transaction(router)
+            if not self._is_kafka_away():
+                stage.cluster.put_out(router)
+            fallen.transactions += met
+            router.process.send_signal(signal.SIGCONT)
 
     def _caught_in_transaction(self, router: Router) -> int:
         """Stops it (SIGSTOP), inside a transaction if one can be met; whether one was."""
@@ -149,25 +171,59 @@ class Befalling:
         stage = self._stage
         feed = stage.plan.feeds[fault.whom % len(stage.plan.feeds)]
         connector = stage.connectors[feed]
-        fallen.answers = self._caught_pending(connector, feed)
-        fallen.at = now_ms()
+        if fault.kind is Kind.DRAINING_KILLED:
+            self._caught_draining(connector, fault.lasts_s)
+            fallen.answers = stage.senders[feed].pending()
+        else:
+            fallen.answers = self._caught_pending(connector, feed)
+            fallen.at = now_ms()
         match fault.kind:
             case Kind.CONNECTOR_STOPPED:
                 return lambda: connector.process.send_signal(signal.SIGCONT)
             case Kind.DISK_FULL:
                 connector.process.send_signal(signal.SIGCONT)
                 return _full_disk(connector.process.pid)
-            case Kind.CONNECTOR_KILLED:
+            case Kind.CONNECTOR_KILLED | Kind.DRAINING_KILLED:
                 connector.kill()
             case Kind.CONNECTOR_ENDED:
                 self._stage.end(connector)
         stage.away.add(connector)
 
         def again() -> None:
-            connector.start()
+            if fault.kind is Kind.DRAINING_KILLED:
+                self._clear(stage.cluster.proxies)
+            connector.begin()
             stage.away.discard(connector)
 
         return again
+
+    def _caught_draining(self, connector: Connector, outage_s: float) -> None:
+        """Kafka stands still, and comes back over a slow network; until the spool has handed over some of what it has, if it ever does."""
+        cluster = self._stage.cluster
+        stopped = [cluster.java(node) for node in range(cluster.nodes)]
+        for java in stopped:
+            java.suspend()
+        self._look_for(lambda: False, outage_s)
+        for proxy in cluster.proxies:
+            proxy.turn(Weather(delay_s=SLOW_S))
+        for java in stopped:
+            java.resume()
+        most = 0.0
+
+        def is_draining() -> bool:
+            nonlocal most
+            now = _spooled(connector)
+            most = max(most, now)
+            return now < most
+
+        self._look_for(is_draining, DRAINING_WITHIN_S)
+
+    def _look_for(self, is_so: Callable[[], bool], within_s: float) -> None:
+        """Tends them until it is so, or the time is over."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline and not is_so():
+            self._stage.tend()
+            time.sleep(0.01)
 
     def _caught_pending(self, connector: Connector, feed: str) -> int:
         """Stops it (SIGSTOP), while messages wait for its answer if that can be met; how many."""
@@ -255,12 +311,19 @@ class Befalling:
             for proxy in chosen:
                 proxy.reset()
 
-        def clear() -> None:
-            for proxy in chosen:
-                proxy.turn(Weather())
-            self._whole()
+        return lambda: self._clear(chosen)
 
-        return clear
+    def _clear(self, proxies: Sequence[Proxy]) -> None:
+        for proxy in proxies:
+            proxy.turn(Weather())
+        self._whole()
+
+    def _senders(self, fault: Fault, fallen: Fallen) -> Mend:
+        """They hear no answers, and their connections stay."""
+        senders = self._stage.senders[self._stage.plan.feeds[fault.whom % len(self._stage.plan.feeds)]]
+        senders.process.send_signal(signal.SIGSTOP)
+        fallen.answers, fallen.at = senders.pending(), now_ms()
+        return lambda: senders.process.send_signal(signal.SIGCONT)
 
     def _clock(self, fault: Fault, fallen: Fallen) -> Mend:
         stage = self._stage
@@ -269,6 +332,16 @@ class Befalling:
         fallen.at = now_ms()
         stage.set_clock(router, (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)])
         return lambda: stage.set_clock(router, 0)
+
+
+def _spooled(connector: Connector) -> float:
+    """How many messages it says its spool has; 0, too, where it says nothing."""
+    with suppress(OSError):
+        return max(
+            map(float, re.findall(r"^gridhub_spool_messages\{.*\} (\S+)$", connector.get("/metrics"), re.MULTILINE)),
+            default=0.0,
+        )
+    return 0.0
 
 
 def _full_disk(pid: int) -> Mend:

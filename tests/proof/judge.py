@@ -12,10 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.faults import checker, personal_checker, push_checker
+from tests.faults import checker, offsets_checker, personal_checker, push_checker
 from tests.faults.checker import Contract, Finding, Log, Run, Topics, Wrong, register
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
+from tests.faults.offsets_checker import JOURNAL, OFFSETS
 from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, now_ms, spoken, unread
 from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
@@ -84,7 +85,10 @@ def proved(seed: int, kept: Path | None = None) -> Result:
             befalling = Befalling(stage)
             fallen, ended = befalling.fallen, stage.routers.ended
             befalling.run()
-            seen = _stations(stage, fallen) if planned.feeds == STATIONS else _pushers(stage)
+            if planned.feeds == STATIONS:
+                _stations(stage, fallen, seen)
+            else:
+                _pushers(stage, seen)
         except (AssertionError, TimeoutError) as error:
             at = (each for each in traceback.extract_tb(error.__traceback__) if "proof" in each.filename)
             way = " ".join(f"{each.name}:{each.lineno}" for each in at)
@@ -98,7 +102,10 @@ def proved(seed: int, kept: Path | None = None) -> Result:
     return Result(
         seed=seed,
         plan=str(planned),
-        faults=tuple((str(one.fault.kind), one.answers, one.transactions, one.over - one.at) for one in fallen),
+        # What was never mended lasted to the end.
+        faults=tuple(
+            (str(one.fault.kind), one.answers, one.transactions, (one.over or now_ms()) - one.at) for one in fallen
+        ),
         messages=seen.messages,
         records=seen.records,
         decisions=seen.decisions,
@@ -145,20 +152,21 @@ def _at_rest(stage: Stage, seen: _Seen) -> None:
     seen.found += [(ENDED, name, f"it did with {code}, and Kafka answered") for name, code in last if code]
     everything = _read(stage, personal_checker.TOPICS)
     seen.judged(personal_checker.findings(CONTRACT, everything.records, texts, PEOPLE))
+    journal = (record for record in everything.records if record.topic == JOURNAL)
+    seen.judged(offsets_checker.findings(CONTRACT, _read(stage, [OFFSETS]).records, journal))
 
 
 def _read(stage: Stage, topics: Iterable[str]) -> Topics:
     return Topics.read(stage.cluster.bootstrap, within_s=READ_WITHIN_S, topics=topics)
 
 
-def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
+def _stations(stage: Stage, fallen: Sequence[Fallen], seen: _Seen) -> None:
     balance = _settle(stage, INPUTS)["air"]
     log = Log.read(log_of(stage.data, "air"))
     last = max(message.attempts[-1].at for message in log.messages)
     decided = last + (PERIOD_S + WAIT_S) * 1000 + NOTICED_MS + 1_000
     stage.wait_for(lambda: now_ms() > decided and unread(stage.cluster.bootstrap, INPUTS) == 0, READ_WITHIN_S)
     until = now_ms()
-    seen = _Seen()
     _at_rest(stage, seen)
     topics, written = _read(stage, checker.RECORD_OF_TOPIC), _read(stage, WRITTEN)
     run = Run(
@@ -190,7 +198,6 @@ def _stations(stage: Stage, fallen: Sequence[Fallen]) -> _Seen:
     seen.judged(judgement.found, _chance(fallen, topics))
     seen.messages, seen.records = len(log.messages), len(topics.records)
     seen.decisions = sum(record.topic == DECISIONS for record in written.records)
-    return seen
 
 
 def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], bool]:
@@ -208,9 +215,8 @@ def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], boo
     return is_chance
 
 
-def _pushers(stage: Stage) -> _Seen:
+def _pushers(stage: Stage, seen: _Seen) -> None:
     balances = _settle(stage, [*(f"alerts.{feed}" for feed in stage.plan.feeds), HANDED_OVER])
-    seen = _Seen()
     _at_rest(stage, seen)
     topics = _read(stage, push_checker.RECORD_OF_TOPIC)
     feeds = tuple(
@@ -229,7 +235,6 @@ def _pushers(stage: Stage) -> _Seen:
     seen.judged(judged.found)
     seen.messages, seen.records = sum(len(feed.pushes) for feed in feeds), len(topics.records)
     seen.decisions = len(judged.records[DECISIONS])
-    return seen
 
 
 def _of_processes(stage: Stage) -> list[Told]:

@@ -11,7 +11,8 @@ from enum import StrEnum
 BEGINS_S, ENDS_S = 2.0, 18.0
 """From when to when of the senders' time faults begin."""
 BETWEEN_S = 1.0
-NODES = 3
+NODES, OTHERWISE_THREE = 3, 0.2
+"""Brokers of a cluster, and the share of runs that have one although their first fault needs none."""
 
 
 class Family(StrEnum):
@@ -22,6 +23,7 @@ class Family(StrEnum):
     BROKER = "broker"
     NETWORK = "network"
     CLOCK = "clock"
+    SENDERS = "senders"
 
 
 class Kind(StrEnum):
@@ -32,9 +34,11 @@ class Kind(StrEnum):
     ROUTER_STOPPED = "router stopped"
     ROUTER_TWICE = "router's slot taken"
     ROUTER_MORE = "one router more"
+    ROUTER_PUT_OUT = "routers put out of their group"
     CONNECTOR_KILLED = "connector killed"
     CONNECTOR_ENDED = "connector ended"
     CONNECTOR_STOPPED = "connector stopped"
+    DRAINING_KILLED = "connector killed while its spool drains"
     DISK_FULL = "disk full"
     BROKER_KILLED = "broker killed"
     BROKER_ENDED = "broker ended"
@@ -50,6 +54,7 @@ class Kind(StrEnum):
     RESET = "connections reset"
     CLOSED = "connections refused"
     CLOCK_JUMPS = "router's clock jumps"
+    SENDERS_STALL = "senders stall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,12 @@ MANNERS = {
     Kind.ROUTER_STOPPED: Manner(Family.ROUTER, (2.0, 10.0)),
     Kind.ROUTER_TWICE: Manner(Family.ROUTER, (2.0, 5.0)),
     Kind.ROUTER_MORE: Manner(Family.ROUTER, (3.0, 6.0)),
+    Kind.ROUTER_PUT_OUT: Manner(Family.ROUTER, (0.0, 0.0)),
     Kind.CONNECTOR_KILLED: Manner(Family.CONNECTOR, (0.0, 2.0)),
     Kind.CONNECTOR_ENDED: Manner(Family.CONNECTOR, (0.0, 2.0)),
     Kind.CONNECTOR_STOPPED: Manner(Family.CONNECTOR, (0.5, 5.0)),
+    # Brokers and network are in it: so long they stand still for the spool to fill.
+    Kind.DRAINING_KILLED: Manner(Family.CONNECTOR, (2.5, 5.5)),
     Kind.DISK_FULL: Manner(Family.CONNECTOR, (2.0, 4.0)),
     Kind.BROKER_KILLED: Manner(Family.BROKER, (0.0, 4.0)),
     Kind.BROKER_ENDED: Manner(Family.BROKER, (0.0, 4.0), of_three=False),
@@ -86,6 +94,7 @@ MANNERS = {
     Kind.RESET: Manner(Family.NETWORK, (0.0, 0.0)),
     Kind.CLOSED: Manner(Family.NETWORK, (1.0, 6.0)),
     Kind.CLOCK_JUMPS: Manner(Family.CLOCK, (2.0, 8.0)),
+    Kind.SENDERS_STALL: Manner(Family.SENDERS, (1.0, 6.0)),
 }
 
 
@@ -140,7 +149,7 @@ def plan(seed: int) -> Plan:
     kinds = list(Kind)
     first = kinds[seed % len(kinds)]
     of_three = MANNERS[first].of_three
-    is_three = chance.random() < 0.3 if of_three is None else of_three
+    is_three = chance.random() < OTHERWISE_THREE if of_three is None else of_three
     possible = [kind for kind in kinds if MANNERS[kind].of_three in {None, is_three}]
     more = 0 if chance.random() < 1 / 3 else chance.randint(2, 5)
     chosen = [first, *chance.choices(possible, k=more)]
@@ -158,7 +167,7 @@ def plan(seed: int) -> Plan:
 
 
 def _in_time(kinds: Sequence[Kind], is_three: bool, chance: random.Random) -> tuple[Fault, ...]:
-    """At times by chance; of one family, one after the other. A disk that is full matters while Kafka takes nothing."""
+    """At times by chance; of one family, one after the other. A disk that is full matters while Kafka takes nothing, and so does what drains after it."""
     faults: list[Fault] = []
     free = dict.fromkeys(Family, 0.0)
     for kind, at in zip(kinds, sorted(chance.uniform(BEGINS_S, ENDS_S) for _ in kinds), strict=True):
@@ -170,6 +179,9 @@ def _in_time(kinds: Sequence[Kind], is_three: bool, chance: random.Random) -> tu
             faults.append(Fault(Kind.BROKER_STOPPED, begins, lasts + 1, 0, 1.0))
             free[Family.BROKER] = begins + lasts + 1 + BETWEEN_S
             begins += 0.5
+        if kind is Kind.DRAINING_KILLED:
+            begins = max(begins, free[Family.BROKER], free[Family.NETWORK])
+            free[Family.BROKER] = free[Family.NETWORK] = begins + lasts + BETWEEN_S
         faults.append(Fault(kind, begins, lasts, chance.randrange(100), chance.random()))
         free[own] = begins + lasts + BETWEEN_S
     return tuple(sorted(faults, key=lambda fault: fault.at_s))

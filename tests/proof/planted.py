@@ -87,7 +87,7 @@ BUGS: Mapping[str, Bug] = {
         ],
     ),
     "producer-kept": Bug(
-        "After a transaction that failed the same producer goes on.",
+        "After a transaction that failed and could be aborted the same producer goes on.",
         [
             Change(
                 "hub/transactions.py",
@@ -100,7 +100,9 @@ BUGS: Mapping[str, Bug] = {
         if self._producer is not None:
             with contextlib.suppress(KafkaError):
                 self._producer.abort_transaction()
-            return
+                return
+            discard(self._producer)
+            self._producer = None
         timeout_ms""",
             )
         ],

@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 
 import psutil
 from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError
 
 from tests.brokers import Broker, until
 from tests.faults.processes import (
     ASKED_WITHIN_MS,
+    GROUP,
     READY_WITHIN_S,
     UNKNOWN_COMMIT,
     Connector,
@@ -43,6 +45,8 @@ Told = TypeVar("Told")
 
 SESSION_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS = 6_000, 5_000
 """The shortest session that Kafka allows, so that what waits for a router that is away waits no longer than needed."""
+DELIVERY_TIMEOUT_MS = 4_000
+"""So that outages are met in which what was handed to Kafka is given up, and handed over again."""
 UNAVAILABLE = 3
 CLOCK = Path(__file__).parent / "clock"
 WHOLE_WITHIN_S, ENDED_WITHIN_S = 60.0, 10.0
@@ -107,6 +111,21 @@ class Cluster:
             )
 
         return bool(self._told(whole))
+
+    def put_out(self, router: Router) -> None:
+        """Takes the membership in the routers' group from one that may not know it yet. It joins again by itself."""
+
+        def does(admin: KafkaAdminClient) -> None:
+            members = admin.describe_groups([GROUP])[GROUP]["members"]
+            those = [
+                MemberToRemove(member_id=one["member_id"])
+                for one in members
+                if one["client_id"] == router.transactional_id
+            ]
+            if those:
+                admin.remove_group_members(GROUP, those)
+
+        self._told(does)
 
     def _told(self, ask: Callable[[KafkaAdminClient], Told]) -> Told | None:
         """What the cluster answers; None where nobody does."""
@@ -181,6 +200,7 @@ class Stage:
         cluster = Cluster(data, plan.nodes, running)
         environment = {
             "GRIDHUB__KAFKA__REPLICATION": str(plan.nodes),
+            "GRIDHUB__KAFKA__DELIVERY_TIMEOUT_MS": str(DELIVERY_TIMEOUT_MS),
             "GRIDHUB__ROUTER__TRANSACTION_TIMEOUT_MS": str(TRANSACTION_TIMEOUT_MS),
         }
         prepare(cluster.broker, registry(data, PER_S), **environment)
