@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
@@ -336,9 +336,7 @@ class Tail:
     def complete(self) -> bool:
         """Whether all that was there at the beginning has been read. Raises Unavailable."""
         try:
-            return all(
-                self._consumer.position(place, timeout_ms=ASK_WITHIN_MS) >= end for place, end in self._ends.items()
-            )
+            return all(position(self._consumer, place, ASK_WITHIN_MS) >= end for place, end in self._ends.items())
         except KafkaError as error:
             raise Unavailable(str(error)) from None
 
@@ -369,6 +367,14 @@ class Tail:
             last = topics[place.topic]
             first = begins[place] if last is None else max(begins[place], self._ends[place] - last)
             self._consumer.seek(place, first)
+
+
+def position(consumer: Any, place: TopicPartition, timeout_ms: int) -> int:
+    """The next offset that a poll gives. Raises KafkaError, also where nobody has told in time: the library gives None then."""
+    found = consumer.position(place, timeout_ms=timeout_ms)
+    if found is None:
+        raise KafkaTimeoutError(f"nobody tells where {place.topic}/{place.partition} is read")
+    return int(found)
 
 
 class Clients:

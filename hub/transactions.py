@@ -41,7 +41,7 @@ from kafka.structs import OffsetAndMetadata
 
 from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
-from hub.kafka_log import Clients, discard, home
+from hub.kafka_log import Clients, discard, home, position
 from hub.lang import Text
 from hub.partition import HANDED_OVER, Arrived, Outgoing
 from hub.points import reached
@@ -423,7 +423,7 @@ class Member:
                 end = self._consumer.highwater(place)
                 if end is None:
                     end = self._asked_end(place)
-                at_end = end is not None and self._consumer.position(place, timeout_ms=1) >= end
+                at_end = end is not None and position(self._consumer, place, 1) >= end
             except (KafkaError, AssertionError):
                 at_end = False  # taken away meanwhile: the next poll says so
             if not at_end and topic != HANDED_OVER:
@@ -461,7 +461,7 @@ class Member:
     def position(self, topic: str, partition: int) -> int:
         """The next offset that a poll will give."""
         try:
-            return int(self._consumer.position(TopicPartition(topic, partition), timeout_ms=int(ASK_WITHIN_S * 1000)))
+            return position(self._consumer, TopicPartition(topic, partition), int(ASK_WITHIN_S * 1000))
         except KafkaError as error:
             raise Unavailable(str(error)) from error
 
@@ -539,8 +539,7 @@ class Whole:
         """Whether the ends are reached."""
         try:
             return all(
-                self._consumer.position(place, timeout_ms=int(ASK_WITHIN_S * 1000)) >= end
-                for place, end in self._ends.items()
+                position(self._consumer, place, int(ASK_WITHIN_S * 1000)) >= end for place, end in self._ends.items()
             )
         except KafkaError as error:
             raise Unavailable(str(error)) from error

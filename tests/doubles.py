@@ -305,7 +305,7 @@ class ScriptedBroker(CuttableProxy):
     connection waits behind it. Answers keep the order of their requests.
     """
 
-    PRODUCE, FETCH, JOIN_GROUP, HEARTBEAT, SYNC_GROUP, INIT_PRODUCER_ID = 0, 1, 11, 12, 14, 22
+    PRODUCE, FETCH, LIST_OFFSETS, JOIN_GROUP, HEARTBEAT, SYNC_GROUP, INIT_PRODUCER_ID = 0, 1, 2, 11, 12, 14, 22
     ADD_PARTITIONS, ADD_OFFSETS, END_TXN, TXN_OFFSET_COMMIT = 24, 25, 26, 28
 
     def __init__(self) -> None:

@@ -26,14 +26,14 @@ from kafka.errors import (
 )
 
 from hub import transactions
-from hub.core.errors import AbortReason
+from hub.core.errors import AbortReason, Unavailable
 from hub.core.events import AirAlert, AlarmValue, DeadLetter, Decision, Journal, Outcome, Signal
 from hub.core.town import Input, Output, Town, decide
 from hub.partition import Outgoing
 from hub.settings import KafkaSettings, RouterSettings, Settings
 from hub.topics import Topic as HubTopic
 from hub.topics import create
-from hub.transactions import Aborted, Member, Polled, Transactions, Watchdog
+from hub.transactions import Aborted, Member, Polled, Transactions, Watchdog, Whole
 from hub.wire import Wire
 from tests.brokers import Broker, RouterProcess, RouterThread, committed, emptied, until
 from tests.doubles import Asked, Instead, ScriptedBroker
@@ -341,6 +341,26 @@ def test_an_idle_input_is_read_to_its_end_though_no_answer_to_a_fetch_has_told_t
         states[place] = type(state)()
         member.go_to(place.partition, {topic: 0})
     until(lambda: member.poll(0.1) and not (member.behind(0) or member.behind(1)), 10)
+
+
+def test_where_a_reader_stands_is_unavailable_while_nobody_tells(
+    scripted: ScriptedBroker, settings: Settings, topic: str, members: Callable[[], Member]
+) -> None:
+    """N. The library gives None then, which is no offset: a router that rebuilt while Kafka fell silent ended as defective."""
+    whole, member = Whole(settings, [topic], "a test"), members()
+    settled(member)
+    scripted.on_request[scripted.LIST_OFFSETS] = no_answer
+    try:
+        with pytest.raises(Unavailable, match="nobody tells"):
+            whole.complete()
+        states = member._consumer._subscription.assignment
+        for place, state in list(states.items()):
+            states[place] = type(state)()
+        assert member.behind(0) == {topic}
+        with pytest.raises(Unavailable, match="nobody tells"):
+            member.position(topic, 0)
+    finally:
+        whole.close()
 
 
 def test_who_goes_to_what_was_taken_away_is_told_by_the_next_poll(topic: str, members: Callable[[], Member]) -> None:

@@ -30,6 +30,7 @@ NEVER = {
     "seek_to_end": "what lies there would never be read",
 }
 GIVEN_UP_IN = "discard"
+ASKED_IN = "position"
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -122,6 +123,18 @@ def ends(tree: ast.AST) -> Iterator[str]:
                     yield f"{ast.unparse(call)} may commit offsets"
 
 
+def places(tree: ast.AST) -> Iterator[str]:
+    """N: where nobody has told in time, the library gives None for an offset; that is seen in one place."""
+    for function in functions(tree):
+        for name, call in calls(function):
+            if (
+                name == "position"
+                and ast.unparse(call.func).endswith("consumer.position")
+                and function.name != ASKED_IN
+            ):
+                yield f"N: {ast.unparse(call)} may be None"
+
+
 def transaction(tree: ast.AST) -> Iterator[str]:
     """4.5: whatever fails between begin and commit is handled in one way, whichever error it is; what fails in the commit in another."""
     for function in functions(tree):
@@ -148,7 +161,7 @@ def wrong(text: str, *, of_kafka: bool) -> list[str]:
             for name, call in calls(function):
                 found += settings(name, call, function)
         found += [f"{name}: {NEVER[name]}" for name, _ in calls(tree) if name in NEVER]
-        found += [*membership(tree), *listeners(tree), *ends(tree), *transaction(tree)]
+        found += [*membership(tree), *listeners(tree), *ends(tree), *places(tree), *transaction(tree)]
     return list(dict.fromkeys(found))
 
 
@@ -229,6 +242,7 @@ def test_what_is_right_is_left_alone(text: str) -> None:
         (listener("self.forget()"), "M: Listener.on_partitions_revoked does more than set a flag"),
         (listener("raise ValueError"), "M: Listener.on_partitions_revoked does more than set a flag"),
         (listener(lost="x = 1"), "K: Listener without on_partitions_lost"),
+        ("def at(self): return self._consumer.position(place)", "N: self._consumer.position(place) may be None"),
         ("def end(self): self._producer.close(timeout=1)", "E: self._producer.close(timeout=1) is not guarded"),
         ("def end(self):\n with suppress(KafkaError): producer.close()", "E: a producer is given up in discard only"),
         ("def end(self):\n with suppress(KafkaError): self._consumer.close()", "self._consumer.close() may commit offsets"),
