@@ -109,6 +109,7 @@ def test_happenings_are_counted_where_they_belong() -> None:
     recorder.turned_away("192.0.2.1:7", "too many connections")
     recorder.noise(7)
     recorder.oversize()
+    recorder.clock_ahead(-3_600.5)
 
     def value(name: str, **labels: str) -> float | None:
         return recorder.registry.get_sample_value(name, {"feed": "air", **labels})
@@ -123,6 +124,7 @@ def test_happenings_are_counted_where_they_belong() -> None:
     assert value("gridhub_connections_refused_total") == 1
     assert value("gridhub_noise_bytes_total") == 7
     assert value("gridhub_oversize_messages_total") == 1
+    assert value("gridhub_clock_ahead_seconds") == -3_600.5
 
 
 @pytest.mark.usefixtures("log")

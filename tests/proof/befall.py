@@ -152,6 +152,10 @@ class Befalling:
         fallen.answers = self._caught_pending(connector, feed)
         fallen.at = now_ms()
         match fault.kind:
+            case Kind.CONNECTOR_CLOCK_JUMPS:
+                stage.set_clock(connector, _jump_s(fault))
+                connector.process.send_signal(signal.SIGCONT)
+                return lambda: stage.set_clock(connector, 0)
             case Kind.CONNECTOR_STOPPED:
                 return lambda: connector.process.send_signal(signal.SIGCONT)
             case Kind.DISK_FULL:
@@ -267,8 +271,13 @@ class Befalling:
         router = stage.routers.routers[fault.whom % stage.plan.slots]
         fallen.transactions = self._open_transactions()
         fallen.at = now_ms()
-        stage.set_clock(router, (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)])
+        stage.set_clock(router, _jump_s(fault))
         return lambda: stage.set_clock(router, 0)
+
+
+def _jump_s(fault: Fault) -> int:
+    """By how much a clock is ahead from now on."""
+    return (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)]
 
 
 def _full_disk(pid: int) -> Mend:

@@ -50,6 +50,7 @@ class Kind(StrEnum):
     RESET = "connections reset"
     CLOSED = "connections refused"
     CLOCK_JUMPS = "router's clock jumps"
+    CONNECTOR_CLOCK_JUMPS = "connector's clock jumps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ MANNERS = {
     Kind.RESET: Manner(Family.NETWORK, (0.0, 0.0)),
     Kind.CLOSED: Manner(Family.NETWORK, (1.0, 6.0)),
     Kind.CLOCK_JUMPS: Manner(Family.CLOCK, (2.0, 8.0)),
+    # Not while it is away: one that starts while its clock is wrong and Kafka takes nothing cannot know better, and goes by that clock.
+    Kind.CONNECTOR_CLOCK_JUMPS: Manner(Family.CONNECTOR, (2.0, 8.0)),
 }
 
 
