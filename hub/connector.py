@@ -26,7 +26,6 @@ from hub.wire import Wire
 KAFKA_TRY_S = 5.0
 KAFKA_LOOK_S = 1.0
 CLOCK_LOOK_S = 1.0
-TIME_WITHIN_S = 2.0
 SOURCE_STOP_S = 5.0
 PUBLISHER_CLOSE_S = 0.5
 
@@ -152,7 +151,7 @@ class _Process:
         if not self._ask_time(done):
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIME_WITHIN_S):
+            async with asyncio.timeout(KAFKA_TRY_S):
                 await told.wait()
 
     def _ask_time(self, done: Callable[[Exception | None], None]) -> bool:
