@@ -8,6 +8,7 @@ not logged.
 import contextlib
 import json
 import logging
+import math
 import socketserver
 import sys
 import threading
@@ -281,8 +282,10 @@ class FeedRecorder(FeedTelemetry):
         self._spool_messages = gauge("gridhub_spool_messages", "Messages in the spool, which Kafka has not taken yet.")
         self._spool_bytes = gauge("gridhub_spool_bytes", "Bytes that the spool takes on the disk.")
         self._clock_ahead = gauge(
-            "gridhub_clock_ahead_seconds", "How far this machine's clock is ahead of the broker's; 0 until it is known."
+            "gridhub_clock_ahead_seconds",
+            "How far this machine's clock is ahead of the broker's; NaN until it is known.",
         )
+        self._clock_ahead.set(math.nan)
         self._drained = drained.labels(feed)
         self._http_refused = {
             status: http_refused.labels(feed, status) for status in NO_MESSAGE if status in self._answers

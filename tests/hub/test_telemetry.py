@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -90,6 +91,7 @@ def test_every_series_is_there_before_its_first_event() -> None:
     assert all(values["gridhub_messages_refused_total", feed, ("reason", reason)] == 0 for reason in Reason)
     assert all(values["gridhub_dead_letters_total", feed, ("reason", reason)] == 0 for reason in Reason)
     assert values["gridhub_answers_total", ("answer", "9014"), feed] == 0
+    assert math.isnan(values["gridhub_clock_ahead_seconds", feed]), "not known yet"
     assert values["gridhub_build_info", ("version", __version__)] == 1
 
 

@@ -27,12 +27,13 @@ from typing import Any
 from tests.faults.processes import ROOT
 from tests.proof import record
 from tests.proof.judge import Result, proved
+from tests.proof.plan import Kind
 from tests.proof.planted import BUGS, Bug
 from tests.proof.pool import Brokers, carried_out, side_by_side
 
 FOLDER = ROOT / ".gridhub/proof"
 RUNS, PLANTED, RECOVERY = FOLDER / "runs.jsonl", FOLDER / "planted.jsonl", FOLDER / "recovery.jsonl"
-FOUND_WITHIN, COUNTED, JOBS = 20, 150, 2
+FOUND_WITHIN, COUNTED, JOBS = len(Kind), 150, 2
 
 
 def main(words: list[str] | None = None) -> int:

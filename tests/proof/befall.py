@@ -55,10 +55,15 @@ class Befalling:
         stage.wait_for(stage.are_ready, WHOLE_WITHIN_S)
 
     def _may_begin(self, fault: Fault, at: float) -> bool:
-        """Its time has come, and what was to be over by then is, also where mending took longer than planned."""
+        """Its time has come, and what was to be over by then is, also where mending took longer than planned.
+
+        A connector that has not heard of the broker's time since its start goes by its own clock, as it must: that jumps later.
+        """
         lane = self._stage.plan.lane(fault)
-        return time.monotonic() >= at and all(
-            self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting
+        return (
+            time.monotonic() >= at
+            and all(self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting)
+            and (fault.kind is not Kind.CONNECTOR_CLOCK_JUMPS or self._connector_of(fault).knows_the_time())
         )
 
     def _pass_until(self, is_so: Callable[[], bool]) -> None:
@@ -146,10 +151,8 @@ class Befalling:
     # ---- connectors
 
     def _connector(self, fault: Fault, fallen: Fallen) -> Mend:
-        stage = self._stage
-        feed = stage.plan.feeds[fault.whom % len(stage.plan.feeds)]
-        connector = stage.connectors[feed]
-        fallen.answers = self._caught_pending(connector, feed)
+        stage, connector = self._stage, self._connector_of(fault)
+        fallen.answers = self._caught_pending(connector)
         fallen.at = now_ms()
         match fault.kind:
             case Kind.CONNECTOR_CLOCK_JUMPS:
@@ -173,12 +176,16 @@ class Befalling:
 
         return again
 
-    def _caught_pending(self, connector: Connector, feed: str) -> int:
+    def _connector_of(self, fault: Fault) -> Connector:
+        feeds = self._stage.plan.feeds
+        return self._stage.connectors[feeds[fault.whom % len(feeds)]]
+
+    def _caught_pending(self, connector: Connector) -> int:
         """Stops it (SIGSTOP), while messages wait for its answer if that can be met; how many."""
         deadline = time.monotonic() + PENDING_WITHIN_S
         while True:
             connector.process.send_signal(signal.SIGSTOP)
-            waiting = self._stage.senders[feed].pending()
+            waiting = self._stage.senders[connector.feed].pending()
             if waiting or time.monotonic() > deadline:
                 return waiting
             connector.process.send_signal(signal.SIGCONT)

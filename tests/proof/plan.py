@@ -87,7 +87,7 @@ MANNERS = {
     Kind.RESET: Manner(Family.NETWORK, (0.0, 0.0)),
     Kind.CLOSED: Manner(Family.NETWORK, (1.0, 6.0)),
     Kind.CLOCK_JUMPS: Manner(Family.CLOCK, (2.0, 8.0)),
-    # Not while it is away: one that starts while its clock is wrong and Kafka takes nothing cannot know better, and goes by that clock.
+    # Not while it is away: one that starts while its clock is wrong and Kafka says nothing cannot know better, and goes by that clock.
     Kind.CONNECTOR_CLOCK_JUMPS: Manner(Family.CONNECTOR, (2.0, 8.0)),
 }
 
