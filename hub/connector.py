@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
+from hub.clock import CLOCKS_DIFFER_S, FIRST_PROBES_S, PROBE_S, Clock
+from hub.core.errors import Unavailable
 from hub.core.registry import Registry
 from hub.kafka_log import Publisher
 from hub.lang import Text, progress
@@ -23,6 +25,7 @@ from hub.wire import Wire
 
 KAFKA_TRY_S = 5.0
 KAFKA_LOOK_S = 1.0
+CLOCK_LOOK_S = 1.0
 SOURCE_STOP_S = 5.0
 PUBLISHER_CLOSE_S = 0.5
 
@@ -73,6 +76,7 @@ class _Process:
         self._settings = settings
         self._telemetry = telemetry
         self._stop = asyncio.Event()
+        self._clock = Clock()
         self._publisher: Publisher | None = None
         self._spool: Spool | None = None
         self._follower = Follower(settings, f"gridhub-{feed}", telemetry.registered, telemetry.registry_refused)
@@ -96,7 +100,10 @@ class _Process:
             self._publisher = await self._connected((*topics, DEAD_LETTERS, LIFE_SIGNS))
             if not await self._registered():
                 return
-            outbox = Outbox(self._feed, self._publisher, Wire.load(), self._telemetry, budget_s, self._spool)
+            await self._timed()
+            outbox = Outbox(
+                self._feed, self._publisher, Wire.load(), self._telemetry, budget_s, self._spool, clock=self._clock
+            )
             served = await source.start(outbox, self._telemetry, lambda: self._follower.registry)
             await self._serve(source, outbox, {**served, "metrics": server.server_port}, budget_s)
         finally:
@@ -121,6 +128,7 @@ class _Process:
                 delivery_timeout_ms=kafka.delivery_timeout_ms,
                 wait_s=KAFKA_TRY_S,
                 patient=True,
+                clock=self._clock,
             )
 
     async def _registered(self) -> bool:
@@ -132,8 +140,34 @@ class _Process:
                     return True
         return False
 
+    async def _timed(self) -> None:
+        """Asks for the broker's time, and waits for it as long as Kafka takes records: what is accepted before is marked by this machine's clock."""
+        told = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def done(_error: Exception | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                loop.call_soon_threadsafe(told.set)
+
+        if not self._ask_time(done):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KAFKA_TRY_S):
+                await told.wait()
+
+    def _ask_time(self, done: Callable[[Exception | None], None]) -> bool:
+        """Sends a record of which nothing remains; its acknowledgement tells the broker's time. False where Kafka takes nothing: then `done` is not
+        called.
+        """
+        assert self._publisher
+        try:
+            self._publisher.publish(LIFE_SIGNS, f"connector-{self._feed}", None, (), done)
+        except Unavailable:
+            return False
+        return True
+
     async def _serve(self, source: Source, outbox: Outbox, ports: Mapping[str, int], budget_s: float) -> None:
-        looking = asyncio.create_task(self._look_at_kafka())
+        looking = [asyncio.create_task(self._look_at_kafka()), asyncio.create_task(self._look_at_clock())]
         try:
             with announced(self._settings.data, self._feed, ports):
                 self._serving = True
@@ -142,7 +176,8 @@ class _Process:
         finally:
             self._serving = False
             self._telemetry.stopping()
-            looking.cancel()
+            for each in looking:
+                each.cancel()
             try:
                 async with asyncio.timeout(SOURCE_STOP_S):
                     await source.stop()
@@ -164,6 +199,24 @@ class _Process:
                 self._telemetry.kafka_back()
             away = bool(why)
             await asyncio.sleep(KAFKA_LOOK_S)
+
+    async def _look_at_clock(self) -> None:
+        """Tells when this machine's clock and the broker's begin to differ and agree again. Where no device sends, nothing else asks for the time."""
+        off, loop = False, asyncio.get_running_loop()
+        next_probe = loop.time() + PROBE_S if self._clock.ahead_s is not None else 0.0
+        while True:
+            ahead_s = self._clock.ahead_s
+            if loop.time() >= next_probe:
+                next_probe = loop.time() + (FIRST_PROBES_S if ahead_s is None else PROBE_S)
+                self._ask_time(lambda _: None)
+            if ahead_s is not None:
+                self._telemetry.clock_ahead(ahead_s)
+                was_off, off = off, abs(ahead_s) > CLOCKS_DIFFER_S
+                if off and not was_off:
+                    self._telemetry.clock_off(ahead_s)
+                if was_off and not off:
+                    self._telemetry.clock_right(ahead_s)
+            await asyncio.sleep(CLOCK_LOOK_S)
 
     def _reasons(self) -> list[str]:
         """Why the process is not ready; asked on the server's thread. While the spool takes what Kafka does not, it is."""

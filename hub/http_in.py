@@ -20,7 +20,6 @@ import inspect
 import json
 import math
 import os
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -373,7 +372,7 @@ class HttpSource:
                 content_type=content_type,
                 headers=_headers(request),
                 idempotency_key=idempotency_key,
-                accepted_at=time.time_ns() // 1_000_000,
+                accepted_at=self._outbox.clock.now(),
                 key_id=key.id,
             )
             taken = await self._taken(push)
@@ -411,7 +410,7 @@ class HttpSource:
 
     def _unfit(self, vendor: Vendor, key: VendorKey) -> str:
         """Why a known key does not count for this feed now; empty where it does. For the log."""
-        now = time.time_ns() // 1_000_000
+        now = self._outbox.clock.now()
         if key.begins is not None and now < key.begins:
             return f"key {key.id} of {vendor.id} does not count yet"
         if key.ends is not None and now >= key.ends:

@@ -25,6 +25,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
+from hub.clock import Clock
 from hub.core.errors import Full, HubError, Misconfigured, Reason, Rejected, Unavailable
 from hub.lang import Text
 
@@ -58,16 +59,19 @@ class Publisher:
         delivery_timeout_ms: int = 30_000,
         wait_s: float = 30.0,
         patient: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         """Connects, blocking up to about `wait_s`. Raises Unavailable (no broker answers) or Misconfigured (a topic is missing).
 
-        patient: where no broker answers it does not raise, but goes on trying, and takes nothing until one does.
+        patient: where no broker answers it does not raise, but goes on trying, and takes nothing until one does. clock: hears of each record when
+        the broker has appended it.
         """
         self._bootstrap = bootstrap
         self._topics = tuple(topics)
         self._client_id = client_id
         self._max_bytes = max_bytes
         self._delivery_timeout_ms = delivery_timeout_ms
+        self._clock = clock or Clock()
         self._changed = threading.Condition()
         self._waiting: dict[int, tuple[float, int]] = {}  # when it was published (monotonic), bytes; oldest first
         self._waiting_bytes = 0
@@ -87,20 +91,20 @@ class Publisher:
         self,
         topic: str,
         key: str,
-        value: bytes,
+        value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
         done: Done,
         town: str = "",
     ) -> None:
-        """Enqueues one record and returns at once; later `done` is called exactly once, on another thread. `town`: on whose partition it goes, where
-        that is not the key's.
+        """Enqueues one record and returns at once; later `done` is called exactly once, on another thread. `value`: None deletes. `town`: on whose
+        partition it goes, where that is not the key's.
 
         `done(None)`: all in-sync replicas have it. `done(Unavailable)`: given up, it may be there or not. `done(Rejected)`: the broker
         finds it too large. Raises, and then `done` is never called: Unavailable (no broker, or `max_bytes` wait already: `Full`),
         Rejected with reason `too_large` (over 1 MiB).
         """
         encoded_key = key.encode()
-        size = len(encoded_key) + len(value) + sum(len(name) + len(text) for name, text in headers)
+        size = len(encoded_key) + len(value or b"") + sum(len(name) + len(text) for name, text in headers)
         if size > MAX_RECORD_BYTES:
             raise Rejected(Reason.TOO_LARGE, f"{size} bytes")  # whether a broker is there or not
         producer = self._producer
@@ -113,6 +117,7 @@ class Publisher:
             number = next(self._numbers)
             self._waiting[number] = (time.monotonic(), size)
             self._waiting_bytes += size
+        sent = self._clock.steady()
         try:
             partition = self._partition(producer, topic, town) if town else None
             future = producer.send(topic, value=value, key=encoded_key, headers=list(headers), partition=partition)
@@ -125,10 +130,11 @@ class Publisher:
             self._forget(number)
             raise Unavailable(f"Kafka takes nothing on {topic}: {error}") from None
 
-        def settle(result: object) -> None:
+        def settle(result: Any) -> None:
             self._forget(number)
             if not isinstance(result, Exception):
                 self._heard = time.monotonic()
+                self._clock.appended(sent, result.timestamp)
                 done(None)
                 return
             self._give_up(producer)

@@ -7,13 +7,13 @@ joins it there, and when one message of a device goes there, all of it that Kafk
 
 import asyncio
 import contextlib
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Protocol
 
+from hub.clock import Clock
 from hub.core.errors import Full, Reason, Rejected, SpoolFull, Unavailable
 from hub.core.events import Alert, DeadLetter, LifeSign, Reading
 from hub.core.registry import Device
@@ -117,9 +117,20 @@ class Outbox:
     """
 
     def __init__(
-        self, feed: str, log: Log, wire: Wire, telemetry: FeedTelemetry, budget_s: float, spool: Spool | None = None
+        self,
+        feed: str,
+        log: Log,
+        wire: Wire,
+        telemetry: FeedTelemetry,
+        budget_s: float,
+        spool: Spool | None = None,
+        *,
+        clock: Clock | None = None,
     ) -> None:
-        """`budget_s`: seconds until each message has its fate; the last quarter of it is the disk's, if there is a spool."""
+        """`budget_s`: seconds until each message has its fate; the last quarter of it is the disk's, if there is a spool. `clock`: whose time counts
+        for all that the feed hears, by default this machine's.
+        """
+        self.clock = clock or Clock()
         self._feed = feed
         self._log = log
         self._wire = wire
@@ -195,7 +206,7 @@ class Outbox:
             town=device.town,
             vendor=device.vendor,
             feed=self._feed,
-            heard_at=time.time_ns() // 1_000_000,
+            heard_at=self.clock.now(),
             said=said,
         )
         # What cannot be encoded was registered so: the device's records tell of it.

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from hub import topics
 from hub.changelog import look, sound
+from hub.clock import CLOCKS_DIFFER_S, FIRST_PROBES_S, PROBE_S, Clock
 from hub.command import UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, Misconfigured, Unavailable
 from hub.core.in_force import InForce
@@ -52,9 +53,6 @@ BACK_OFF_S = (0.1, 2.0)
 REGISTRY_S = 1.0
 # A question that is not answered takes seconds, in which nothing is decided.
 REGISTRY_AWAY_S = 30.0
-PROBE_S = 60.0
-FIRST_PROBES_S = 2.0
-CLOCKS_DIFFER_S = 60.0
 LAG_S = 5.0
 REBUILD_PART_S = 0.1
 ABORTS_IN_A_ROW = 20
@@ -121,7 +119,7 @@ class Router:
         self._rules = rules
         self._client_id = f"gridhub-router-{slot}"
         self._transactions = Transactions(settings, slot, watchdog)
-        self._broker_clock = BrokerClock(settings, slot, clock)
+        self._broker_clock = BrokerClock(settings, slot, Clock(lambda: int(clock() * 1e9)))
         self._member: Member | None = None
         self._around: Surroundings
         self._registry: Versions | None = None

@@ -8,6 +8,7 @@ not logged.
 import contextlib
 import json
 import logging
+import math
 import socketserver
 import sys
 import threading
@@ -93,6 +94,15 @@ class FeedTelemetry(Telemetry):
 
     def refused(self, reason: Reason, device: str) -> None:
         """First fate: not kept, so its sender was not told yes."""
+
+    def clock_ahead(self, ahead_s: float) -> None:
+        """So far this machine's clock is ahead of the broker's now."""
+
+    def clock_off(self, ahead_s: float) -> None:
+        """They differ too much: the broker's time counts."""
+
+    def clock_right(self, ahead_s: float) -> None:
+        """They agree again, and this machine's counts."""
 
     def spooling(self, messages: int) -> None:
         """The spool is no longer empty, or was not at the start: it has so many."""
@@ -271,6 +281,11 @@ class FeedRecorder(FeedTelemetry):
         self._connections = gauge("gridhub_connections", "Connections open now.")
         self._spool_messages = gauge("gridhub_spool_messages", "Messages in the spool, which Kafka has not taken yet.")
         self._spool_bytes = gauge("gridhub_spool_bytes", "Bytes that the spool takes on the disk.")
+        self._clock_ahead = gauge(
+            "gridhub_clock_ahead_seconds",
+            "How far this machine's clock is ahead of the broker's; NaN until it is known.",
+        )
+        self._clock_ahead.set(math.nan)
         self._drained = drained.labels(feed)
         self._http_refused = {
             status: http_refused.labels(feed, status) for status in NO_MESSAGE if status in self._answers
@@ -333,6 +348,15 @@ class FeedRecorder(FeedTelemetry):
         self._refused[reason].inc()
         # Not a warning: while Kafka is away, which is told once, every message would bring one.
         self._log.debug("refused", reason=reason.value, device=without_numbers(device))
+
+    def clock_ahead(self, ahead_s: float) -> None:
+        self._clock_ahead.set(ahead_s)
+
+    def clock_off(self, ahead_s: float) -> None:
+        self._log.error("clock off", ahead_s=round(ahead_s, 3))
+
+    def clock_right(self, ahead_s: float) -> None:
+        self._log.info("clock right", ahead_s=round(ahead_s, 3))
 
     def spooling(self, messages: int) -> None:
         if (also := self._spool_lines.take()) is not None:

@@ -39,6 +39,7 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
+from hub.clock import Clock
 from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
 from hub.kafka_log import Clients, discard, home, position
@@ -557,26 +558,19 @@ def partition_of(settings: Settings) -> Callable[[str], int]:
 
 
 class BrokerClock:
-    """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives.
+    """How far this machine's clock is from the broker's: a record on `life-signs`, whose time the broker gives."""
 
-    Between two answers the broker's time is reckoned by a clock that never jumps: a jump is seen at once, not with the next answer, for what
-    a wrong time has decided stays decided.
-    """
-
-    def __init__(self, settings: Settings, slot: int, clock: Callable[[], float]) -> None:
-        """`clock`: seconds since 1970 by this machine."""
+    def __init__(self, settings: Settings, slot: int, clock: Clock) -> None:
+        """`clock`: this machine's, which hears the answers."""
         self._settings = settings
         self._slot = slot
         self._clock = clock
         self._producer: Any = None
-        self._brokers_lead: float | None = None  # the broker's time less a clock here that never jumps
 
     @property
     def ahead_s(self) -> float | None:
         """Seconds this machine's clock is ahead of the broker's now, however it jumps; None before the first answer."""
-        if self._brokers_lead is None:
-            return None
-        return self._clock() - (time.monotonic() + self._brokers_lead)
+        return self._clock.ahead_s
 
     def ask(self) -> None:
         """Sends a probe; the answer comes later. Raises nothing: a broker that is away gives no answer."""
@@ -595,17 +589,14 @@ class BrokerClock:
                     request_timeout_ms=5_000,
                     allow_auto_create_topics=False,
                 )
-            sent = time.monotonic()
+            sent = self._clock.steady()
             future = self._producer.send(LIFE_SIGNS, key=f"router-{self._slot}".encode(), value=None)
         except (KafkaError, ValueError):
             if self._producer is None:
                 clients.close()
             return
 
-        def heard(metadata: Any) -> None:
-            self._brokers_lead = metadata.timestamp / 1000 - (sent + time.monotonic()) / 2
-
-        future.add_callback(heard)
+        future.add_callback(lambda metadata: self._clock.appended(sent, metadata.timestamp))
 
     def close(self) -> None:
         """Ends asking."""

@@ -77,6 +77,12 @@ class RememberingTelemetry(FeedTelemetry):
     def spooled(self, letter: Reason | None, device: str) -> None:
         self.happened.append(("spooled", letter, device))
 
+    def clock_off(self, ahead_s: float) -> None:
+        self.happened.append(("clock_off", ahead_s))
+
+    def clock_right(self, ahead_s: float) -> None:
+        self.happened.append(("clock_right", ahead_s))
+
     def spooling(self, messages: int) -> None:
         self.happened.append(("spooling", messages))
 

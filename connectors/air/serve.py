@@ -8,7 +8,6 @@ limited length and bytes: a station that sends faster than Kafka keeps is read m
 import asyncio
 import hashlib
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -232,7 +231,7 @@ class Connection:
                 self._room.clear()
                 await self._room.wait()
             self._waiting_bytes += size
-            await self._replies.put((self.keep(one, time.time_ns() // 1_000_000), size))
+            await self._replies.put((self.keep(one, self._outbox.clock.now()), size))
         if self._framer.noise > self._noise:
             self._telemetry.noise(self._framer.noise - self._noise)
             self._noise = self._framer.noise

@@ -5,8 +5,8 @@ what they were answered, the register of devices and the published schemas. It s
 (framing of values, partitions, Beijing time, units, headers) stands here a second time, from the same texts.
 
 `findings` gives all that is wrong with a run: nothing, when the run kept every promise. Times are milliseconds since 1970-01-01 UTC.
-Stations, connector and broker share one machine's clock, so each message that was kept and answered tells its story in order:
-sent <= accepted_at <= appended by the broker <= answered.
+Stations, connector and broker share one machine's clock, or the connector's jumps and it goes by the broker's, so each message that was kept and
+answered tells its story in order: sent <= accepted_at <= appended by the broker <= answered.
 """
 
 import csv

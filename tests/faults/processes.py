@@ -135,6 +135,12 @@ class Connector(Served):
         }
         super().__init__(feed, ["connectors", feed], data, environment)
 
+    def knows_the_time(self) -> bool:
+        """Whether this life has heard of the broker's time, as far as it can be asked."""
+        with contextlib.suppress(OSError):
+            return f'gridhub_clock_ahead_seconds{{feed="{self.feed}"}} NaN' not in self.get("/metrics")
+        return False
+
     def balance(self) -> Balance:
         """What the present life has counted, once every sender has hung up and nothing is pending or in the spool."""
         return until(self._balance, READY_WITHIN_S)

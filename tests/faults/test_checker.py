@@ -654,6 +654,15 @@ def test_a_record_that_was_accepted_before_it_was_sent_is_found() -> None:
         assert wrongs(changed(run, record, value=value)) & {Wrong.TIME, Wrong.MADE_UP}
 
 
+@pytest.mark.parametrize("ahead_s", [3_600, -3_600, 86_400, -86_400])
+def test_a_time_by_a_connectors_wrong_clock_is_found(ahead_s: int) -> None:
+    """Of one record: all others around it have the right time."""
+    for run, record, _ in each_record(1):
+        fields = CONTRACT.decode(record.value or b"")[1]
+        value = ENCODERS[record.topic](fields | {"accepted_at": fields["accepted_at"] + ahead_s * 1000})
+        assert wrongs(changed(run, record, value=value)) & {Wrong.TIME, Wrong.MADE_UP}
+
+
 def test_a_dead_letter_with_another_reason_is_found() -> None:
     altered = 0
     for run, record, _ in each_record(1):

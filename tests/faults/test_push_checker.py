@@ -466,6 +466,20 @@ def test_another_moment_of_acceptance_is_found(*, spool: bool) -> None:
     assert altered > 30
 
 
+@WORLDS
+@pytest.mark.parametrize("ahead_s", [3_600, -3_600, 86_400, -86_400])
+def test_a_time_by_a_connectors_wrong_clock_is_found(ahead_s: int, *, spool: bool) -> None:
+    """Of one record: all others around it have the right time."""
+    run = without_balances(story(spool=spool).run())
+    altered = 0
+    for record, fields, others in each_of(run, *ALERTS, "dead-letters"):
+        other = changed(record, accepted_at=fields["accepted_at"] + ahead_s * 1000)
+        found = [one.wrong for one in holding(run, [*others, other]) if record.place in one.where]
+        assert set(found) & {Wrong.TIME, Wrong.MADE_UP}, (fields, found)
+        altered += 1
+    assert altered > 15
+
+
 def told_to(push: push_checker.Push, name: str) -> bool:
     return any(name == one for answer in push.yes for one, _ in answer.parts)
 

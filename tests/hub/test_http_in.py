@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from hub import http_in
+from hub.clock import Clock
 from hub.core.errors import Misconfigured, Reason, Unavailable
 from hub.core.events import DeadLetter, Reading
 from hub.core.registry import Registry, Vendor, VendorKey
@@ -158,13 +159,14 @@ async def serving(
     telemetry: FeedTelemetry | None = None,
     log: FakeLog | None = None,
     keep_large: Callable[[bytes], str | None] | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """Serves the feed `patrol`; at the end nothing may have been left over, nor ended unseen."""
     unseen: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unseen.append(context))
     log, telemetry = log or FakeLog(keeps=True), telemetry or RememberingTelemetry()
-    outbox = Outbox("patrol", log, WIRE, telemetry, 60)
+    outbox = Outbox("patrol", log, WIRE, telemetry, 60, clock=clock)
     source = HttpSource(
         "patrol",
         HttpSettings.model_validate({"listen": FREE, "max_peer_connections": 1000} | settings),
@@ -491,15 +493,17 @@ NOW = 1_800_000_000_000
         (vendor("a"), 401, "unknown key"),
     ],
 )
-def test_a_key_counts_in_its_time_and_for_its_feeds(
-    monkeypatch: pytest.MonkeyPatch, known: Vendor, status: int, why: str
-) -> None:
-    monkeypatch.setattr("hub.http_in.time.time_ns", lambda: NOW * 1_000_000)
+def test_a_key_counts_in_its_time_and_for_its_feeds(known: Vendor, status: int, why: str) -> None:
+    clock = Clock(lambda: NOW * 1_000_000)
 
     async def test() -> None:
-        async with serving(registry=lambda: Registry(vendors=(known,))) as served, sender(served.port) as vendor_a:
+        async with (
+            serving(registry=lambda: Registry(vendors=(known,)), clock=clock) as served,
+            sender(served.port) as vendor_a,
+        ):
             vendor_a.send(request())
             assert (await vendor_a.answer()).status == status
+            assert [push.accepted_at for push in served.pushed] == [NOW] * (status == 200)
             assert served.named("http_refused") == ([(401, "127.0.0.1", why)] if why else [])
 
     run(test())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hub.clock import Clock
 from hub.core.errors import Full, Reason, Rejected, Unavailable
 from hub.core.events import DeadLetter, LifeSign, Reading
 from hub.core.registry import Device
@@ -316,8 +317,8 @@ def _acknowledge(results: Sequence[tuple[Sent, Exception | None]]) -> None:
 
 def test_a_device_that_is_heard_gives_a_life_sign_a_minute_on_its_towns_partition() -> None:
     async def test() -> None:
-        log = FakeLog(keeps=True)
-        box = outbox(log)
+        log, now = FakeLog(keeps=True), 1_772_352_000_000
+        box = Outbox("air", log, WIRE, RememberingTelemetry(), LONG_S, clock=Clock(lambda: now * 1_000_000))
         first, second = (Device(id=name, mn=name, vendor="demo", feed="air", town="410122103") for name in ("a", "b"))
         for _ in range(3):
             box.alive(first, "data")
@@ -326,6 +327,7 @@ def test_a_device_that_is_heard_gives_a_life_sign_a_minute_on_its_towns_partitio
         sign = WIRE.decode(log.life_signs[1][2])
         assert isinstance(sign, LifeSign)
         assert (sign.device, sign.vendor, sign.feed, sign.said) == ("b", "demo", "air", "heartbeat")
+        assert sign.heard_at == now
         loop = asyncio.get_running_loop()
         box._heard["a"] = loop.time() - 61
         box.alive(first, "fault")

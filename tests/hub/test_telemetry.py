@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -90,6 +91,7 @@ def test_every_series_is_there_before_its_first_event() -> None:
     assert all(values["gridhub_messages_refused_total", feed, ("reason", reason)] == 0 for reason in Reason)
     assert all(values["gridhub_dead_letters_total", feed, ("reason", reason)] == 0 for reason in Reason)
     assert values["gridhub_answers_total", ("answer", "9014"), feed] == 0
+    assert math.isnan(values["gridhub_clock_ahead_seconds", feed]), "not known yet"
     assert values["gridhub_build_info", ("version", __version__)] == 1
 
 
@@ -109,6 +111,7 @@ def test_happenings_are_counted_where_they_belong() -> None:
     recorder.turned_away("192.0.2.1:7", "too many connections")
     recorder.noise(7)
     recorder.oversize()
+    recorder.clock_ahead(-3_600.5)
 
     def value(name: str, **labels: str) -> float | None:
         return recorder.registry.get_sample_value(name, {"feed": "air", **labels})
@@ -123,6 +126,7 @@ def test_happenings_are_counted_where_they_belong() -> None:
     assert value("gridhub_connections_refused_total") == 1
     assert value("gridhub_noise_bytes_total") == 7
     assert value("gridhub_oversize_messages_total") == 1
+    assert value("gridhub_clock_ahead_seconds") == -3_600.5
 
 
 @pytest.mark.usefixtures("log")

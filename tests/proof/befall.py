@@ -59,13 +59,19 @@ class Befalling:
         stage.wait_for(stage.are_ready, WHOLE_WITHIN_S)
 
     def _may_begin(self, fault: Fault, at: float) -> bool:
-        """Its time has come, and what was to be over by then is, also where mending took longer than planned."""
-        if fault.kind is Kind.ROUTER_PUT_OUT and self._is_kafka_away():
-            return False
+        """Its time has come; what was to be over by then is, also where mending took longer than planned; and who it needs is there."""
         lane = self._stage.plan.lane(fault)
-        return time.monotonic() >= at and all(
-            self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting
-        )
+        is_free = all(self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting)
+        return time.monotonic() >= at and is_free and self._has_all(fault)
+
+    def _has_all(self, fault: Fault) -> bool:
+        match fault.kind:
+            case Kind.ROUTER_PUT_OUT:
+                return not self._is_kafka_away()
+            case Kind.CONNECTOR_CLOCK_JUMPS:
+                # One that has not heard of the broker's time since its start goes by its own clock, as it must.
+                return self._connector_of(fault).knows_the_time()
+        return True
 
     def _pass_until(self, is_so: Callable[[], bool]) -> None:
         """Time passes, and what is over is mended."""
@@ -168,16 +174,18 @@ class Befalling:
     # ---- connectors
 
     def _connector(self, fault: Fault, fallen: Fallen) -> Mend:
-        stage = self._stage
-        feed = stage.plan.feeds[fault.whom % len(stage.plan.feeds)]
-        connector = stage.connectors[feed]
+        stage, connector = self._stage, self._connector_of(fault)
         if fault.kind is Kind.DRAINING_KILLED:
             self._caught_draining(connector, fault.lasts_s)
-            fallen.answers = stage.senders[feed].pending()
+            fallen.answers = stage.senders[connector.feed].pending()
         else:
-            fallen.answers = self._caught_pending(connector, feed)
+            fallen.answers = self._caught_pending(connector)
             fallen.at = now_ms()
         match fault.kind:
+            case Kind.CONNECTOR_CLOCK_JUMPS:
+                stage.set_clock(connector, _jump_s(fault))
+                connector.process.send_signal(signal.SIGCONT)
+                return lambda: stage.set_clock(connector, 0)
             case Kind.CONNECTOR_STOPPED:
                 return lambda: connector.process.send_signal(signal.SIGCONT)
             case Kind.DISK_FULL:
@@ -196,6 +204,10 @@ class Befalling:
             stage.away.discard(connector)
 
         return again
+
+    def _connector_of(self, fault: Fault) -> Connector:
+        feeds = self._stage.plan.feeds
+        return self._stage.connectors[feeds[fault.whom % len(feeds)]]
 
     def _caught_draining(self, connector: Connector, outage_s: float) -> None:
         """Kafka stands still, and comes back over a slow network; until the spool has handed over some of what it has, if it ever does."""
@@ -225,12 +237,12 @@ class Befalling:
             self._stage.tend()
             time.sleep(0.01)
 
-    def _caught_pending(self, connector: Connector, feed: str) -> int:
+    def _caught_pending(self, connector: Connector) -> int:
         """Stops it (SIGSTOP), while messages wait for its answer if that can be met; how many."""
         deadline = time.monotonic() + PENDING_WITHIN_S
         while True:
             connector.process.send_signal(signal.SIGSTOP)
-            waiting = self._stage.senders[feed].pending()
+            waiting = self._stage.senders[connector.feed].pending()
             if waiting or time.monotonic() > deadline:
                 return waiting
             connector.process.send_signal(signal.SIGCONT)
@@ -330,7 +342,7 @@ class Befalling:
         router = stage.routers.routers[fault.whom % stage.plan.slots]
         fallen.transactions = self._open_transactions()
         fallen.at = now_ms()
-        stage.set_clock(router, (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)])
+        stage.set_clock(router, _jump_s(fault))
         return lambda: stage.set_clock(router, 0)
 
 
@@ -342,6 +354,11 @@ def _spooled(connector: Connector) -> float:
             default=0.0,
         )
     return 0.0
+
+
+def _jump_s(fault: Fault) -> int:
+    """By how much a clock is ahead from now on."""
+    return (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)]
 
 
 def _full_disk(pid: int) -> Mend:

@@ -22,7 +22,7 @@ from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
 from tests.proof.befall import Befalling, Fallen
-from tests.proof.plan import STATIONS, Family, plan
+from tests.proof.plan import STATIONS, Family, Kind, plan
 from tests.proof.stage import PERIOD_S, RULES, UNAVAILABLE, WAIT_S, Stage
 
 # What is sent this long before a fault may be under way, and Kafka may be away this long after all serve again.
@@ -180,6 +180,7 @@ def _stations(stage: Stage, fallen: Sequence[Fallen], seen: _Seen) -> None:
             (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
             for one in fallen
             if one.fault.family not in {Family.ROUTER, Family.CLOCK}
+            and one.fault.kind is not Kind.CONNECTOR_CLOCK_JUMPS
         ),
     )
     judgement = Judgement(

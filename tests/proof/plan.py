@@ -40,6 +40,7 @@ class Kind(StrEnum):
     CONNECTOR_STOPPED = "connector stopped"
     DRAINING_KILLED = "connector killed while its spool drains"
     DISK_FULL = "disk full"
+    CONNECTOR_CLOCK_JUMPS = "connector's clock jumps"
     BROKER_KILLED = "broker killed"
     BROKER_ENDED = "broker ended"
     BROKER_STOPPED = "broker stopped"
@@ -80,6 +81,8 @@ MANNERS = {
     # Brokers and network are in it: so long they stand still for the spool to fill.
     Kind.DRAINING_KILLED: Manner(Family.CONNECTOR, (2.5, 5.5)),
     Kind.DISK_FULL: Manner(Family.CONNECTOR, (2.0, 4.0)),
+    # Not while it is away: one that starts while its clock is wrong and Kafka says nothing cannot know better, and goes by that clock.
+    Kind.CONNECTOR_CLOCK_JUMPS: Manner(Family.CONNECTOR, (2.0, 8.0)),
     Kind.BROKER_KILLED: Manner(Family.BROKER, (0.0, 4.0)),
     Kind.BROKER_ENDED: Manner(Family.BROKER, (0.0, 4.0), of_three=False),
     Kind.BROKER_STOPPED: Manner(Family.BROKER, (2.0, 8.0)),

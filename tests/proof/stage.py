@@ -39,7 +39,7 @@ from tests.faults.proxy import Proxy
 from tests.faults.push_checker import RECORD_OF_TOPIC
 from tests.faults.pushing import Heard, log_of, registry
 from tests.faults.ticket_checker import WRITTEN
-from tests.proof.plan import STATIONS, Family, Plan
+from tests.proof.plan import STATIONS, Kind, Plan
 
 Told = TypeVar("Told")
 
@@ -220,10 +220,12 @@ class Stage:
         stage.routers.routers = [stage.router(slot, data) for slot in range(plan.slots)]
         for connector in stage.connectors.values():
             connector.environment |= environment
-        if any(fault.family is Family.CLOCK for fault in plan.faults):
-            for router in stage.routers.routers:
-                stage.set_clock(router, 0)
-                router.environment |= {"PYTHONPATH": str(CLOCK), "PROOF_CLOCK": str(stage.clock_of(router))}
+        kinds = {fault.kind for fault in plan.faults}
+        of_routers = stage.routers.routers if Kind.CLOCK_JUMPS in kinds else ()
+        of_connectors = stage.connectors.values() if Kind.CONNECTOR_CLOCK_JUMPS in kinds else ()
+        for one in (*of_routers, *of_connectors):
+            stage.set_clock(one, 0)
+            one.environment |= {"PYTHONPATH": str(CLOCK), "PROOF_CLOCK": str(stage.clock_of(one))}
         for served in stage.all_served():
             served.begin()
         until(stage.are_ready, WHOLE_WITHIN_S)

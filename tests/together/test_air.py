@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from connectors.air.hj212 import frame
-from hub.core.events import AirAlert, DeadLetter, Reading
+from hub.core.events import AirAlert, DeadLetter, Reading, TimeMark
 from hub.registry_check import load
 from hub.running import run_file
 from hub.settings import Settings
 from hub.topics import Topic
 from hub.wire import Wire
 from tests.brokers import Broker, register, until
+from tests.faults.checker import BEIJING
+from tests.proof.stage import CLOCK
 
 pytestmark = pytest.mark.kafka
 
@@ -399,6 +402,81 @@ def test_a_start_without_kafka_serves_by_the_copy_of_the_registry_and_the_next_p
     finally:
         now.close()
         connector.stop()
+
+
+class Moved:
+    """A connector whose wall clock a test moves, and what it makes of messages of this moment."""
+
+    def __init__(self, broker: Broker, folder: Path, ahead_s: int) -> None:
+        self._file = folder / "clock"
+        self.jump(ahead_s)
+        self.connector = Connector(folder, broker.bootstrap, {"PYTHONPATH": str(CLOCK), "PROOF_CLOCK": str(self._file)})
+        self._ends = Ends(broker.bootstrap)
+
+    def jump(self, ahead_s: int) -> None:
+        draft = self._file.with_suffix(".draft")
+        draft.write_text(f"{ahead_s}", encoding="ascii")
+        draft.replace(self._file)
+
+    def marks_rightly(self) -> None:
+        """A reading and an alarm of now are accepted now, and their device's time counts."""
+        now = f"{datetime.now(BEIJING):%Y%m%d%H%M%S}"
+        data = f"DataTime={now};a34002-Rtd=86,a34002-Flag=N"
+        alarm = f"AlarmTime={now};a34002-Ala=186,AlarmType=1"
+        with self.connector.connect() as station:
+            for cn, body, kind in (("2011", data, Reading), ("2072", alarm, AirAlert)):
+                began = time.time_ns() // 1_000_000
+                station.sendall(frame(segment(cn, body, qn=f"{now}000")))
+                assert "CN=9014" in answer_in(station)
+                ended = time.time_ns() // 1_000_000
+                _, _, record = self._ends.next()
+                assert isinstance(record, kind)
+                # Measured once, it is known to the time that a record takes.
+                assert began - 1_000 <= record.accepted_at <= ended + 1_000
+                assert record.time_mark == TimeMark.DEVICE
+
+    def told(self, what: str) -> list[object]:
+        """How far ahead it was, each time that it told this."""
+        return [one["ahead_s"] for one in self.connector.happenings() if one["event"] == what]
+
+    def stop(self) -> None:
+        self._ends.close()
+        self.connector.stop()
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400, 86_400])
+def test_a_clock_that_jumps_marks_nothing_wrong_and_is_told_once(
+    broker: Broker, topics: dict[str, Topic], tmp_path: Path, ahead_s: int
+) -> None:
+    assert topics
+    moved = Moved(broker, tmp_path, 0)
+    try:
+        moved.marks_rightly()
+        moved.jump(ahead_s)
+        moved.marks_rightly()
+        until(lambda: moved.told("clock off"), 10)
+        until(lambda: moved.connector.metric("gridhub_clock_ahead_seconds") == pytest.approx(ahead_s, abs=2), 10)
+        assert moved.connector.get("/ready")[0] == 200, "it goes on as before"
+        moved.marks_rightly()
+        moved.jump(0)
+        moved.marks_rightly()
+        until(lambda: moved.told("clock right"), 10)
+    finally:
+        moved.stop()
+    assert moved.told("clock off") == [pytest.approx(ahead_s, abs=2)]
+    assert moved.told("clock right") == [pytest.approx(0, abs=2)]
+
+
+def test_a_clock_that_is_wrong_from_the_start_marks_nothing_wrong(
+    broker: Broker, topics: dict[str, Topic], tmp_path: Path
+) -> None:
+    assert topics
+    moved = Moved(broker, tmp_path, 86_400)
+    try:
+        moved.marks_rightly()
+        until(lambda: moved.told("clock off"), 10)
+    finally:
+        moved.stop()
 
 
 def test_a_taken_port_is_one_sentence(

@@ -630,8 +630,7 @@ def test_a_clock_that_differs_stops_time_and_says_so(
     ahead_s = -3600.0
     until(lambda: "the clock differs from the broker's" in router.router.reasons(), 20)
     [(told,)] = router.telemetry.named("clock_off")
-    assert isinstance(told, float)
-    assert told < -60  # half of it, when it jumps between a probe and its answer
+    assert told == pytest.approx(-3600, abs=5)
     ahead_s = 0.0
     router.until_ready(20)
     assert len(router.telemetry.named("clock_right")) == 1
