@@ -927,14 +927,22 @@ def _balance(run: Run, kept: Sequence[Kept], accepted: Sequence[Kept]) -> Iterat
     if balance.received != sum(balance.fates.values()):
         yield Finding(Wrong.BALANCE, "connector", f"{balance.received} received, fates {dict(balance.fates)}")
     refused, spooled = balance.fates.get("refused", 0), balance.fates.get("spooled", 0)
-    in_last_life = Counter(record.stored.topic for record in accepted if record.accepted_at >= balance.since)
-    # What was refused, because nothing confirmed it in time, may be there all the same; what was in the spool is on either topic.
+    in_last_life, all_in_last_life = (
+        Counter(record.stored.topic for record in records if record.accepted_at >= balance.since)
+        for records in (accepted, kept)
+    )
+    # What was refused, because nothing confirmed it in time, may be there all the same; what was in the spool is on either topic. Of records that are
+    # equal, in an outage, each may be one that was accepted, or all but the first the connector's repetitions.
     for fate, topics in FATES_OF_TOPICS.items():
-        counted, there = balance.fates.get(fate, 0), sum(in_last_life[topic] for topic in topics)
-        if not counted <= there <= counted + spooled + refused:
-            yield Finding(
-                Wrong.BALANCE, fate, f"{counted} counted, {spooled} spooled, {refused} refused, {there} records"
+        counted = balance.fates.get(fate, 0)
+        there, all_there = (sum(each[topic] for topic in topics) for each in (in_last_life, all_in_last_life))
+        if counted > all_there or there > counted + spooled + refused:
+            detail = (
+                f"{counted} counted, {spooled} spooled, {refused} refused, {there} records, {all_there} with equal ones"
             )
+            yield Finding(Wrong.BALANCE, fate, detail)
     counted = spooled + sum(balance.fates.get(fate, 0) for fate in FATES_OF_TOPICS)
-    if not counted <= in_last_life.total() <= counted + refused:
-        yield Finding(Wrong.BALANCE, "kept", f"{counted} counted, {refused} refused, {in_last_life.total()} records")
+    there, all_there = in_last_life.total(), all_in_last_life.total()
+    if counted > all_there or there > counted + refused:
+        detail = f"{counted} counted, {refused} refused, {there} records, {all_there} with equal ones"
+        yield Finding(Wrong.BALANCE, "kept", detail)

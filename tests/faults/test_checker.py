@@ -739,6 +739,20 @@ def test_what_a_connector_hands_over_once_more_in_an_outage_counts_once() -> Non
         assert found((copy.timestamp - 9, copy.timestamp - 1)) & {Wrong.DOUBLE, Wrong.BALANCE}
 
 
+def test_of_equal_records_in_an_outage_each_may_be_of_a_sending_of_its_own() -> None:
+    """Two sendings that waited together, while the connector stood still, are accepted in one millisecond, and both are counted."""
+    for run, record, _ in each_record(1):
+        at = max(each.timestamp for each in run.topics.records) + 1
+        fate = "dead-lettered" if record.topic == "dead-letters" else "published"
+        fates = {**run.balance.fates, fate: run.balance.fates[fate] + 1}
+        balance = replace(run.balance, received=run.balance.received + 1, fates=fates)
+        twice = replace(run, outages=((at, at),), balance=balance)
+        assert not wrongs(
+            rewritten(twice, lambda records, at=at, record=record: [*records, replace(record, timestamp=at)])
+        )  # type: ignore[misc]
+        assert wrongs(checker.findings(twice)) == {Wrong.BALANCE}
+
+
 def test_what_was_sent_while_something_was_broken_may_be_missing_unless_it_was_answered() -> None:
     for run, record, _ in each_record(1):
         broken = replace(run, outages=((BEGIN, BEGIN * 2),), balance=Balance(sys.maxsize, 0, {}))
