@@ -39,7 +39,7 @@ class Served:
     def __init__(self, name: str, command: list[str], data: Path, environment: Mapping[str, str]) -> None:
         self.name = name
         self.log = data / f"{name}.log"
-        self.lives = 0
+        self.lives = self._said_before = 0
         self.process: subprocess.Popen[bytes]
         self._command = [sys.executable, "-m", *command]
         self._run_file = data / "run" / f"{name}.json"
@@ -55,8 +55,15 @@ class Served:
         self.begun = now_ms()
         self.lives += 1
         with self.log.open("ab") as log:
+            self._said_before = log.tell()
             environment = os.environ | self.environment | more
             self.process = subprocess.Popen(self._command, cwd=ROOT, env=environment, stderr=log)
+
+    def hears(self) -> bool:
+        """Whether this life has said that it is starting: from then on it ends in order when it is asked to."""
+        with self.log.open("rb") as log:
+            log.seek(self._said_before)
+            return b'"event": "starting"' in log.read()
 
     def kill(self) -> None:
         """SIGKILL."""

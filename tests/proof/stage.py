@@ -286,6 +286,8 @@ class Stage:
                 # Told of by its code; its keeper would go on so.
                 code = NOT_ENDED
                 each.kill()
+            if code == -signal.SIGTERM and not each.hears():
+                code = 0  # asked while it had hardly begun
             self.ended.append((each.name, code))
 
     # ---- looking
@@ -295,8 +297,8 @@ class Stage:
         return (*self.connectors.values(), *self.routers.routers)
 
     def are_ready(self) -> bool:
-        """What they say of themselves."""
-        return all(served.is_ready() for served in self.all_served())
+        """What they say of themselves; not, where one has ended a moment ago: whether it may, `tend` sees."""
+        return all(served.process.poll() is None and served.is_ready() for served in self.all_served())
 
     def are_sent(self) -> bool:
         """Whether every message has been sent and heard a yes. Fails the run where senders have ended otherwise."""
