@@ -21,7 +21,15 @@ from typing import Any
 import pytest
 from kafka.partitioner.default import murmur2
 
-from tests.faults import checker, duties, evidence_checker, personal_checker, push_checker, ticket_checker
+from tests.faults import (
+    checker,
+    duties,
+    evidence_checker,
+    personal_checker,
+    poison_checker,
+    push_checker,
+    ticket_checker,
+)
 from tests.faults.checker import Balance, Contract, Finding, Kept, Log, Run, Stored, Topics, Wrong
 from tests.faults.encoding import SCHEMAS, Fields, encoder
 
@@ -361,6 +369,7 @@ def test_partitions_are_kafkas() -> None:
         (ticket_checker, {"fastavro", "kafka", "tests.faults.checker", "tests.faults.duties"}),
         (evidence_checker, {"tests.faults.checker"}),
         (personal_checker, {"tests.faults.checker"}),
+        (poison_checker, {"tests.faults.checker"}),
         (
             push_checker,
             {f"tests.faults.{name}" for name in ("checker", "duties", "evidence_checker", "ticket_checker")},

@@ -5,10 +5,12 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tests.faults.poison_checker import Poison
 from tests.faults.processes import Connector, Router, now_ms
 from tests.faults.proxy import TO_BROKER, TO_CLIENT, Weather
+from tests.proof import poisoning
 from tests.proof.plan import Family, Fault, Kind
 from tests.proof.stage import WHOLE_WITHIN_S, Stage
 
@@ -18,6 +20,10 @@ IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S = 3.0, 2.0
 HOUR_S, DAY_S = 3_600, 86_400
 # A spool that has had a few messages is larger: what is open may grow no further.
 FULL_AT_BYTES = 40_000
+# No import of a run takes this number of the registry, or one after it.
+UNWHOLE = 1_000
+
+TO_KAFKA = frozenset({Kind.INPUT_POISONED, Kind.REGISTRY_POISONED})
 
 Mend = Callable[[], object]
 
@@ -38,6 +44,7 @@ class Befalling:
 
     def __init__(self, stage: Stage) -> None:
         self.fallen: list[Fallen] = []
+        self.poison = Poison(one_clock=all(fault.family is not Family.CLOCK for fault in stage.plan.faults))
         self._stage = stage
         self._chance = random.Random(stage.plan.seed)
         self._lasting: list[tuple[float, Fallen, Mend]] = []
@@ -57,9 +64,9 @@ class Befalling:
     def _may_begin(self, fault: Fault, at: float) -> bool:
         """Its time has come, and what was to be over by then is, also where mending took longer than planned."""
         lane = self._stage.plan.lane(fault)
-        return time.monotonic() >= at and all(
-            self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting
-        )
+        is_free = all(self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting)
+        # Who puts something in waits for Kafka, and nothing else is mended meanwhile.
+        return time.monotonic() >= at and is_free and not (fault.kind in TO_KAFKA and self._is_kafka_away())
 
     def _pass_until(self, is_so: Callable[[], bool]) -> None:
         """Time passes, and what is over is mended."""
@@ -81,6 +88,7 @@ class Befalling:
             Family.BROKER: self._broker,
             Family.NETWORK: self._network,
             Family.CLOCK: self._clock,
+            Family.POISON: self._poison,
         }[fault.family]
         mend = befall(fault, fallen)
         self.fallen.append(fallen)
@@ -269,6 +277,22 @@ class Befalling:
         fallen.at = now_ms()
         stage.set_clock(router, (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)])
         return lambda: stage.set_clock(router, 0)
+
+    # ---- what nobody writes
+
+    def _poison(self, fault: Fault, fallen: Fallen) -> Mend:
+        stage = self._stage
+        fallen.transactions = self._open_transactions()
+        fallen.answers, fallen.at = stage.pending(), now_ms()
+        if fault.kind is Kind.INPUT_POISONED:
+            records = poisoning.inputs(stage.plan.feeds, self._chance)
+            put = poisoning.put(stage.cluster.bootstrap, records)
+            self.poison = replace(self.poison, inputs={**self.poison.inputs, **put})
+        else:
+            number = UNWHOLE + len(self.poison.versions)
+            poisoning.put(stage.cluster.bootstrap, poisoning.versions(number))
+            self.poison = replace(self.poison, versions=self.poison.versions | {number})
+        return lambda: None
 
 
 def _full_disk(pid: int) -> Mend:

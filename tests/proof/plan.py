@@ -22,6 +22,7 @@ class Family(StrEnum):
     BROKER = "broker"
     NETWORK = "network"
     CLOCK = "clock"
+    POISON = "poison"
 
 
 class Kind(StrEnum):
@@ -50,6 +51,8 @@ class Kind(StrEnum):
     RESET = "connections reset"
     CLOSED = "connections refused"
     CLOCK_JUMPS = "router's clock jumps"
+    INPUT_POISONED = "poison in the inputs"
+    REGISTRY_POISONED = "poison in the registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ MANNERS = {
     Kind.RESET: Manner(Family.NETWORK, (0.0, 0.0)),
     Kind.CLOSED: Manner(Family.NETWORK, (1.0, 6.0)),
     Kind.CLOCK_JUMPS: Manner(Family.CLOCK, (2.0, 8.0)),
+    Kind.INPUT_POISONED: Manner(Family.POISON, (0.0, 0.0)),
+    Kind.REGISTRY_POISONED: Manner(Family.POISON, (0.0, 0.0)),
 }
 
 
@@ -148,7 +153,7 @@ def plan(seed: int) -> Plan:
     return Plan(
         seed=seed,
         # By the round of kinds, so that each meets either.
-        feeds=(STATIONS, PUSHERS)[(seed + seed // len(kinds)) % 2],
+        feeds=(STATIONS, PUSHERS)[(seed % len(kinds) + seed // len(kinds)) % 2],
         nodes=NODES if is_three else 1,
         slots=chance.choice([1, 2, 2, 3, 5]),
         repeat=chance.choice([0.0, 0.3]),
