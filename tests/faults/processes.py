@@ -408,6 +408,19 @@ def prepare(broker: Broker, registry: Path = ROOT / "deploy/town", **more: str) 
         )
 
 
+def gridhub(environment: Mapping[str, str], *words: str, within_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """A command of the hub; what came of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "hub", *words],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=False,
+    )
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.faults.poison_checker import Poison
-from tests.faults.processes import Connector, Router, now_ms
+from tests.faults.checker import Topics, partition_of
+from tests.faults.poison_checker import Poison, Sick
+from tests.faults.processes import Connector, Router, gridhub, now_ms
 from tests.faults.proxy import TO_BROKER, TO_CLIENT, Weather
 from tests.proof import poisoning
 from tests.proof.plan import Family, Fault, Kind
@@ -23,7 +24,7 @@ FULL_AT_BYTES = 40_000
 # No import of a run takes this number of the registry, or one after it.
 UNWHOLE = 1_000
 
-TO_KAFKA = frozenset({Kind.INPUT_POISONED, Kind.REGISTRY_POISONED})
+TO_KAFKA = frozenset({Kind.INPUT_POISONED, Kind.REGISTRY_POISONED, Kind.CHANGELOG_POISONED})
 
 Mend = Callable[[], object]
 
@@ -74,7 +75,7 @@ class Befalling:
             self._stage.tend()
             for entry in sorted(self._lasting, key=lambda each: each[0]):
                 ends, fallen, mend = entry
-                if ends <= time.monotonic():
+                if ends <= time.monotonic() and not (fallen.fault.kind in TO_KAFKA and self._is_kafka_away()):
                     self._lasting.remove(entry)
                     mend()
                     fallen.over = now_ms()
@@ -100,6 +101,8 @@ class Befalling:
         stage = self._stage
         router = stage.routers.routers[fault.whom % stage.plan.slots]
         match fault.kind:
+            case Kind.CHANGELOG_POISONED:
+                return self._spoilt(fault, fallen)
             case Kind.ROUTER_TWICE | Kind.ROUTER_MORE:
                 fallen.transactions = self._open_transactions()
                 # As on another machine: with a folder of its own.
@@ -110,12 +113,7 @@ class Befalling:
                 stage.more.append(other)
                 other.begin()
                 return other.kill if is_twin else lambda: self._stage.end(other)
-        if fault.amount < ANYWHERE:
-            router.process.send_signal(signal.SIGSTOP)
-            fallen.transactions = 0 if self._is_kafka_away() else int(stage.transactions.is_in_one(router))
-        else:
-            fallen.transactions = self._caught_in_transaction(router)
-        fallen.at = now_ms()
+        self._catch(router, fault, fallen)
         match fault.kind:
             case Kind.ROUTER_STOPPED:
                 return lambda: router.process.send_signal(signal.SIGCONT)
@@ -130,6 +128,15 @@ class Befalling:
             router.begin()
 
         return again
+
+    def _catch(self, router: Router, fault: Fault, fallen: Fallen) -> None:
+        """Stops it (SIGSTOP), wherever it is or inside a transaction."""
+        if fault.amount < ANYWHERE:
+            router.process.send_signal(signal.SIGSTOP)
+            fallen.transactions = 0 if self._is_kafka_away() else int(self._stage.transactions.is_in_one(router))
+        else:
+            fallen.transactions = self._caught_in_transaction(router)
+        fallen.at = now_ms()
 
     def _caught_in_transaction(self, router: Router) -> int:
         """Stops it (SIGSTOP), inside a transaction if one can be met; whether one was."""
@@ -279,6 +286,59 @@ class Befalling:
         return lambda: stage.set_clock(router, 0)
 
     # ---- what nobody writes
+
+    def _spoilt(self, fault: Fault, fallen: Fallen) -> Mend:
+        """The memory of a town, while the router that has it is dead: else it would write much of it anew. Whoever has it next finds it so."""
+        stage, bootstrap = self._stage, self._stage.cluster.bootstrap
+        changelog = Topics.read(bootstrap, within_s=WHOLE_WITHIN_S, topics=[poisoning.ROUTER_STATE])
+        last = {record.key: record.value for record in changelog.records}
+        keys = [key for key, value in last.items() if key and value]
+        named = {key.partition(b"|")[0].decode() for key in keys}
+        towns = sorted(name for name in named if name.isdigit())  # else a router's own, or put in before
+        town = towns[fault.whom % len(towns)]
+        router = next(
+            one for one in stage.routers.routers if stage.in_quarantine(one, partition_of(town.encode())) == 0
+        )
+        self._catch(router, fault, fallen)
+        router.kill()
+        stage.routers.down.add(router)
+        since = now_ms()
+        poisoning.put(bootstrap, poisoning.memory(keys, town, self._chance))
+        router.begin()
+        stage.routers.down.discard(router)
+        return lambda: self._healed(town, since)
+
+    def _healed(self, town: str, since: int) -> None:
+        """As the runbook says it: what the town was made of is replayed, that is written in the place of its memory, its router starts again, and what
+        was kept for it is replayed.
+        """
+        stage, number = self._stage, partition_of(town.encode())
+        stage.wait_for(lambda: bool(stage.owners(number, 1)), WHOLE_WITHIN_S)
+        folder = stage.data / f"state-{len(self.poison.sick)}"
+        replayed = gridhub(stage.command_environment, "replay", "--export", str(folder))
+        # What was put in is found; else all that was decided is decided so again.
+        found = {line.partition("/")[0] for line in replayed.stdout.splitlines()}
+        strange = {poisoning.ROUTER_STATE, *({"handed-over"} if self.poison.inputs else ())}
+        assert replayed.returncode in (0, 1), replayed.stderr
+        assert found <= strange, replayed.stdout
+        ended = gridhub(stage.command_environment, "quarantine", "end", town, "--from", str(folder))
+        assert ended.returncode == 0, ended.stderr
+
+        def is_sound() -> bool:
+            for owner in stage.owners(number, 1):
+                stage.routers.down.add(owner)
+                stage.end(owner)
+                owner.begin()
+                stage.routers.down.discard(owner)
+            return bool(stage.owners(number, 0))
+
+        stage.wait_for(is_sound, WHOLE_WITHIN_S)
+        replaying = now_ms()
+        words = ("dead-letters", "replay", "--all", "--reason", "quarantined", "--yes")
+        again = gridhub(stage.command_environment, *words)
+        assert again.returncode == 0, again.stdout + again.stderr
+        sick = Sick(town, since, replaying, now_ms())
+        self.poison = replace(self.poison, sick=(*self.poison.sick, sick))
 
     def _poison(self, fault: Fault, fallen: Fallen) -> Mend:
         stage = self._stage

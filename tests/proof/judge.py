@@ -8,12 +8,13 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.faults import checker, personal_checker, poison_checker, push_checker
-from tests.faults.checker import Aside, Contract, Finding, Log, Run, Topics, Wrong, place_of, register
+from tests.faults.checker import Aside, Contract, Finding, Log, Run, Topics, Wrong, partition_of, place_of, register
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
 from tests.faults.poison_checker import Poison
@@ -85,8 +86,10 @@ def proved(seed: int, kept: Path | None = None) -> Result:
             stage = Stage.set(planned, data, running)
             befalling = Befalling(stage)
             fallen, ended = befalling.fallen, stage.routers.ended
-            befalling.run()
-            poison = befalling.poison
+            try:
+                befalling.run()
+            finally:
+                poison = befalling.poison
             seen = _stations(stage, fallen, poison) if planned.feeds == STATIONS else _pushers(stage, poison)
         except (AssertionError, TimeoutError) as error:
             at = (each for each in traceback.extract_tb(error.__traceback__) if "proof" in each.filename)
@@ -260,8 +263,19 @@ def _of_processes(stage: Stage, poison: Poison) -> list[Told]:
 
 
 def _is_of(poison: Poison, line: Mapping[str, object]) -> bool:
-    """Whether a process tells of what was put in."""
-    return line["event"] == REFUSED and line["version"] in poison.versions
+    """Whether a process tells of what was put in, while it is there."""
+    at = int(datetime.fromisoformat(str(line.get("timestamp", "1970-01-01T00:00:00Z"))).timestamp() * 1000)
+    match line["event"]:
+        case "registry version refused":
+            return line["version"] in poison.versions
+        case "town quarantined":
+            return any(
+                one.town == line["town"] and (not poison.one_clock or one.since <= at <= one.replaying)
+                for one in poison.sick
+            )
+        case "entries of no town passed over":
+            return any(partition_of(one.town.encode()) == line["partition"] for one in poison.sick)
+    return False
 
 
 def _where(stage: Stage) -> str:

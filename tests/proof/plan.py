@@ -53,6 +53,7 @@ class Kind(StrEnum):
     CLOCK_JUMPS = "router's clock jumps"
     INPUT_POISONED = "poison in the inputs"
     REGISTRY_POISONED = "poison in the registry"
+    CHANGELOG_POISONED = "poison in a router's memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ MANNERS = {
     Kind.CLOCK_JUMPS: Manner(Family.CLOCK, (2.0, 8.0)),
     Kind.INPUT_POISONED: Manner(Family.POISON, (0.0, 0.0)),
     Kind.REGISTRY_POISONED: Manner(Family.POISON, (0.0, 0.0)),
+    # Memory is read when it is rebuilt: the router that has it dies.
+    Kind.CHANGELOG_POISONED: Manner(Family.ROUTER, (2.0, 5.0)),
 }
 
 

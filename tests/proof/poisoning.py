@@ -10,6 +10,7 @@ from tests.faults.checker import PARTITIONS, Place, partition_of
 from tests.faults.encoding import encoder
 from tests.faults.ticket_checker import HANDED_OVER, INPUTS
 
+ROUTER_STATE = "router-state"
 WRITTEN_WITHIN_S = 30
 TOWN, NO_TOWN, OTHER_TOWN = "410122106", "nowhere", "410222101"
 """A town; what is none, by its form (GB/T 10114); and another town, of another partition or not."""
@@ -85,6 +86,17 @@ def versions(number: int) -> list[Record]:
         piece(1, "version", "", '{"count":1,"sha256":"x"}'),
         piece(number, "version", "", '{"count":2,"sha256":"x"}'),
     ]
+
+
+def memory(remembered: Iterable[bytes], town: str, chance: random.Random) -> list[Record]:
+    """Entries of a town in the place of what is `remembered` of it, one more that nobody has written, and one of no town. `remembered`: keys."""
+    own = sorted(key for key in remembered if key.startswith(f"{town}|".encode()))
+    spoilt = {own[0], chance.choice(own), f"{town}|town|".encode(), f"{town}|seen|nobody".encode()}
+    number = partition_of(town.encode())
+    strange = encoder("router_state")({"town": town, "kind": "town", "id": "", "body": '{"now":"x"}'})
+    values = [chance.randbytes(40), strange, encoder("ticket_event", 2)({"town": town}), b""]
+    records = [Record(ROUTER_STATE, number, key, value) for key, value in zip(sorted(spoilt), values, strict=False)]
+    return [*records, Record(ROUTER_STATE, number, b"a stranger", b"\xff")]
 
 
 def put(bootstrap: str, records: Sequence[Record]) -> dict[Place, bytes | None]:
