@@ -27,7 +27,7 @@ from tests.brokers import Broker, until
 from tests.faults.checker import Balance, Message, Stored, Topics
 
 ROOT = Path(__file__).parents[2]
-READY_WITHIN_S, JOINED_WITHIN_S = 30.0, 45.0
+READY_WITHIN_S, JOINED_WITHIN_S, COMMANDED_WITHIN_S = 30.0, 45.0, 180.0
 GROUP = "gridhub-router"
 UNKNOWN_COMMIT = 75
 ASKED_WITHIN_MS = 3_000
@@ -419,6 +419,19 @@ def prepare(broker: Broker, registry: Path = ROOT / "deploy/town", **more: str) 
             timeout=READY_WITHIN_S,
             check=True,
         )
+
+
+def gridhub(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of the hub; what came of it. To replay a thousand letters takes it a minute on a machine that is busy."""
+    return subprocess.run(
+        [sys.executable, "-m", "hub", *words],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=COMMANDED_WITHIN_S,
+        check=False,
+    )
 
 
 def free_port() -> int:

@@ -19,14 +19,17 @@ from typing import Any
 
 from tests.faults.checker import (
     DEAD_LETTERS,
+    Aside,
     Balance,
     Contract,
     Fields,
     Finding,
+    Place,
     Stored,
     Topics,
     Unreadable,
     Wrong,
+    place_of,
     positions,
 )
 from tests.faults.duties import Duties
@@ -39,14 +42,13 @@ from tests.faults.ticket_checker import (
     NO_CHANGE,
     REASSIGNED,
     TICKETS,
-    Place,
     Written,
     histories,
     latest,
     ownerless,
-    place_of,
     records_balance,
     sequences,
+    undecidable,
     views,
 )
 
@@ -164,6 +166,7 @@ class PushRun:
     again: Topics | None = None
     evidence: Store | None = None
     duties: Duties | None = None
+    aside: Aside = field(default_factory=Aside)
 
     @property
     def unjudged(self) -> frozenset[str]:
@@ -201,14 +204,17 @@ class Judgement:
         self.found: list[Finding] = []
         self.records: dict[str, list[Written]] = {topic: [] for topic in RECORD_OF_TOPIC}
         self._contract = run.contract
+        aside = run.aside
         for stored in run.topics.records:
+            if place_of(stored) in aside.poison:
+                continue
             if (fields := self._decoded(stored.topic, stored.value, stored.place)) is not None:
                 self.records[stored.topic].append(Written(stored, fields))
         by_connectors = {DEAD_LETTERS, *(feed.topic for feed in run.feeds)}
-        self.found += positions(Topics(tuple(one for one in run.topics.records if one.topic in by_connectors)))
+        self.found += positions(Topics(tuple(one for one in run.topics.records if one.topic in by_connectors)), aside)
         feeds = {feed.name for feed in run.feeds}
         for letter in self.records[DEAD_LETTERS]:
-            if letter.fields["feed"] not in feeds:
+            if letter.fields["feed"] not in feeds and place_of(letter.stored) not in aside.letters:
                 detail = f"a dead letter of {letter.fields['feed']}: {letter.fields['detail']}"
                 self.found.append(Finding(Wrong.UNEXPECTED, letter.place, detail))
         accepted: dict[Place, Kept] = {}
@@ -216,13 +222,14 @@ class Judgement:
             of_id = _told(feed.pushes)
             letters = [each for each in self.records[DEAD_LETTERS] if each.fields["feed"] == feed.name]
             alerts = [_kept(each, feed, of_id) for each in self.records[feed.topic]]
-            self.found += _messages(feed, of_id, alerts, [_kept(each, feed, of_id) for each in letters])
+            sent = [each for each in alerts if place_of(each.stored) not in aside.again]
+            self.found += _messages(feed, of_id, sent, [_kept(each, feed, of_id) for each in letters])
             accepted |= {place_of(each.stored): each for each in alerts}
         accepted |= self._handed_over(accepted)
         decisions = self.records[DECISIONS]
-        ids = {place: each.id for place, each in accepted.items()}
+        ids = {place: each.id for place, each in accepted.items()} | undecidable(aside)
         self.found += records_balance(ids, decisions, self.records[EVENTS])
-        self.found += _decided_in_order(accepted, decisions)
+        self.found += _decided_in_order(accepted, decisions, aside)
         self.found += sequences(decisions)
         steps, states = self.records[EVENTS], self.records[TICKETS]
         self.found += histories(decisions, steps, states)
@@ -431,14 +438,18 @@ def _since(records: Iterable[Kept], since: int) -> int:
 # ---- decisions
 
 
-def _decided_in_order(accepted: Mapping[Place, Kept], decisions: Iterable[Written]) -> Iterator[Finding]:
-    """Within a town a device's alerts are decided in the order in which they were accepted; a repetition is one of something."""
-    latest: dict[tuple[str, str, str], Kept] = {}
+def _decided_in_order(accepted: Mapping[Place, Kept], decisions: Iterable[Written], aside: Aside) -> Iterator[Finding]:
+    """Within a town a device's alerts are decided in the order in which they were accepted; a repetition is one of something.
+
+    What a quarantine had kept aside, and was replayed, comes behind what was sent later: among itself it has the same order.
+    """
+    latest: dict[tuple[str, str, str, bool], Kept] = {}
     decided: set[tuple[str, str]] = set()
     for each in decisions:
         fields = each.fields
-        record = accepted.get((fields["topic"], fields["partition"], fields["offset"]))
-        if record is None or fields["outcome"] == "forwarded":
+        place = fields["topic"], fields["partition"], fields["offset"]
+        record = accepted.get(place)
+        if record is None or fields["outcome"] == "forwarded" or place in aside.invalid:
             continue  # said already, or not seen by the town
         town = fields["town"]
         if fields["outcome"] == "repeated" and (town, record.id) not in decided:
@@ -446,7 +457,7 @@ def _decided_in_order(accepted: Mapping[Place, Kept], decisions: Iterable[Writte
         decided.add((town, record.id))
         if fields["outcome"] in NO_CHANGE or not record.sender:
             continue
-        lane = record.sender, record.device, town
+        lane = record.sender, record.device, town, place in aside.again
         before = latest.setdefault(lane, record)
         if record.accepted_at < before.accepted_at:
             earlier = before.accepted_at - record.accepted_at

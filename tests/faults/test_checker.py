@@ -21,7 +21,15 @@ from typing import Any
 import pytest
 from kafka.partitioner.default import murmur2
 
-from tests.faults import checker, duties, evidence_checker, personal_checker, push_checker, ticket_checker
+from tests.faults import (
+    checker,
+    duties,
+    evidence_checker,
+    personal_checker,
+    poison_checker,
+    push_checker,
+    ticket_checker,
+)
 from tests.faults.checker import Balance, Contract, Finding, Kept, Log, Run, Stored, Topics, Wrong
 from tests.faults.encoding import SCHEMAS, Fields, encoder
 
@@ -361,6 +369,7 @@ def test_partitions_are_kafkas() -> None:
         (ticket_checker, {"fastavro", "kafka", "tests.faults.checker", "tests.faults.duties"}),
         (evidence_checker, {"tests.faults.checker"}),
         (personal_checker, {"tests.faults.checker"}),
+        (poison_checker, {"tests.faults.checker"}),
         (
             push_checker,
             {f"tests.faults.{name}" for name in ("checker", "duties", "evidence_checker", "ticket_checker")},
@@ -742,15 +751,17 @@ def test_what_a_connector_hands_over_once_more_in_an_outage_counts_once() -> Non
 def test_of_equal_records_in_an_outage_each_may_be_of_a_sending_of_its_own() -> None:
     """Two sendings that waited together, while the connector stood still, are accepted in one millisecond, and both are counted."""
     for run, record, _ in each_record(1):
-        at = max(each.timestamp for each in run.topics.records) + 1
+        copy = replace(record, timestamp=max(each.timestamp for each in run.topics.records) + 1)
         fate = "dead-lettered" if record.topic == "dead-letters" else "published"
         fates = {**run.balance.fates, fate: run.balance.fates[fate] + 1}
         balance = replace(run.balance, received=run.balance.received + 1, fates=fates)
-        twice = replace(run, outages=((at, at),), balance=balance)
-        assert not wrongs(
-            rewritten(twice, lambda records, at=at, record=record: [*records, replace(record, timestamp=at)])
-        )  # type: ignore[misc]
-        assert wrongs(checker.findings(twice)) == {Wrong.BALANCE}
+        counted = replace(run, outages=((copy.timestamp, copy.timestamp),), balance=balance)
+
+        def with_copy(records: Iterable[Stored], copy: Stored = copy) -> list[Stored]:
+            return [*records, copy]
+
+        assert not wrongs(rewritten(counted, with_copy))
+        assert wrongs(checker.findings(counted)) == {Wrong.BALANCE}
 
 
 def test_what_was_sent_while_something_was_broken_may_be_missing_unless_it_was_answered() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.faults import push_checker
-from tests.faults.checker import Balance, Contract, Finding, Stored, Topics, Wrong, partition_of
+from tests.faults.checker import Aside, Balance, Contract, Finding, Stored, Topics, Wrong, partition_of, place_of
 from tests.faults.duties import Duties
 from tests.faults.encoding import SCHEMAS, Fields, encoder
 from tests.faults.evidence_checker import LARGE_BYTES, Content, path_of, store
@@ -979,6 +979,89 @@ def test_a_dead_letter_of_the_router_is_found(*, spool: bool) -> None:
     found = holding(run, [*run.topics.records, letter])
     assert [(one.where, one.wrong) for one in found] == [(letter.place, Wrong.UNEXPECTED)]
     assert "poison" in found[0].detail
+
+
+def with_poison(*, spool: bool) -> PushRun:
+    """On each input lies what nobody sent, with its letter and its decision; two alerts of a camera are kept aside, another comes, and they come again."""
+    s = story(spool=spool)
+    invalid: dict[Stored, str] = {}
+    again: list[Stored] = []
+    letters: list[Stored] = []
+
+    def keeps_aside(stored: Stored, reason: str) -> None:
+        invalid[stored] = reason
+        letters.append(s.append("dead-letters", 0, {"id": stored.place, "feed": "router", "raw": b""}))
+        about = {"topic": stored.topic, "partition": stored.partition, "offset": stored.offset}
+        undecided = {"id": stored.place, "town": "000000000", "origin": "record", "outcome": "invalid", "now": s.now}
+        s.append("decisions", partition_of(b"000000000"), undecided | about)
+
+    def alert(name: str, accepted_at: int) -> Stored:
+        fields = {"id": name, "town": HOME, "device": "cam", "accepted_at": accepted_at}
+        return s.append("alerts.camera", partition_of(HOME.encode()), fields)
+
+    for topic in (*ALERTS, "handed-over"):
+        lane = s.records.setdefault((topic, 11), [])
+        lane.append(Stored(topic, 11, len(lane), s.now, None, (), b"\xff"))
+        keeps_aside(lane[-1], "schema")
+    poison = frozenset(map(place_of, invalid))
+    moments = []
+    for n, name in ((20, "cam/X"), (21, "cam/Y")):
+        s.sent("camera", "cam", n)
+        moments.append(s.now)
+        keeps_aside(alert(name, s.now), "quarantined")
+        s.heard("camera", "cam", n, (name, "published"))
+    s.sent("camera", "cam", 22)
+    s.alert("camera", "cam/Z", "expired", device="cam")
+    s.heard("camera", "cam", 22, ("cam/Z", "published"))
+    for name, moment in zip(("cam/X", "cam/Y"), moments, strict=True):
+        again.append(alert(name, moment))
+        s.decides(again[-1], name, HOME, "expired", "cam")
+    aside = Aside(
+        invalid={place_of(stored): why for stored, why in invalid.items()},
+        poison=poison,
+        letters=frozenset(map(place_of, letters)),
+        again=frozenset(map(place_of, again)),
+    )
+    return replace(s.run(), aside=aside)
+
+
+@WORLDS
+def test_nothing_is_found_where_what_is_kept_aside_is_judged_elsewhere(*, spool: bool) -> None:
+    assert push_checker.findings(with_poison(spool=spool)) == []
+
+
+@WORLDS
+def test_what_is_kept_aside_without_a_cause_is_found(*, spool: bool) -> None:
+    """The exemption is of these places, and of nothing else of them."""
+    run = with_poison(spool=spool)
+    aside = run.aside
+    for place in aside.invalid:
+        fewer = {one: why for one, why in aside.invalid.items() if one != place}
+        changed_aside = replace(aside, invalid=fewer, poison=aside.poison - {place})
+        assert push_checker.findings(replace(run, aside=changed_aside))
+    for place in aside.letters:
+        assert Wrong.UNEXPECTED in wrongs(
+            push_checker.findings(replace(run, aside=replace(aside, letters=aside.letters - {place})))
+        )
+    first, second = sorted(aside.again)
+    without_either = replace(run, aside=replace(aside, again=frozenset()))
+    assert Wrong.ORDER in wrongs(push_checker.findings(without_either)), "they come behind what was sent later"
+    for record, fields, others in each_of(run, "decisions"):
+        if fields["outcome"] == "invalid":
+            assert Wrong.UNDECIDED in wrongs(holding(run, others))
+        if (fields["topic"], fields["partition"], fields["offset"]) in (first, second):
+            assert Wrong.UNDECIDED in wrongs(holding(run, others))
+            assert Wrong.BALANCE in wrongs(holding(run, [*others, changed(record, outcome="repeated")]))
+
+
+@WORLDS
+def test_what_comes_again_in_another_order_is_found(*, spool: bool) -> None:
+    run = with_poison(spool=spool)
+    first, second = sorted(run.aside.again)
+    by_place = {place_of(one): one for one in run.topics.records}
+    others = [one for one in run.topics.records if place_of(one) not in run.aside.again]
+    swapped = [replace(by_place[first], offset=second[2]), replace(by_place[second], offset=first[2])]
+    assert Wrong.ORDER in wrongs(holding(run, [*others, *swapped]))
 
 
 @WORLDS

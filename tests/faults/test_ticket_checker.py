@@ -18,7 +18,7 @@ import pytest
 from kafka.partitioner.default import murmur2
 
 from tests.faults import checker, ticket_checker
-from tests.faults.checker import Balance, Contract, Finding, Log, Run, Stored, Topics, Wrong
+from tests.faults.checker import Aside, Balance, Contract, Finding, Log, Run, Stored, Topics, Wrong, place_of
 from tests.faults.encoding import SCHEMAS, encoder
 from tests.faults.ticket_checker import RouterRun, Rule
 
@@ -52,7 +52,7 @@ ENCODERS = {
     "tickets": encoder("ticket", 2),
     "ticket-events": encoder("ticket_event", 2),
     "decisions": encoder("decision"),
-    "journal": encoder("journal"),
+    "journal": encoder("journal", 2),
 }
 CONTRACT = Contract(SCHEMAS)
 
@@ -108,6 +108,8 @@ class Writer:
     ticks: dict[int, list[Fields]] = field(default_factory=dict)
     event: tuple[str, int, int] = ("", 0, -1)
     registry: int = 0
+    quarantined: list[str] = field(default_factory=list)
+    aside: dict[Stored, str] = field(default_factory=dict)
 
     @property
     def versions(self) -> list[Fields]:
@@ -198,6 +200,30 @@ class Writer:
         self.event = stored.topic, stored.partition, stored.offset
         if home(town) == stored.partition:
             self.nows[town] = max(self.nows.get(town, 0), stored.timestamp)
+
+    def keeps_aside(self, stored: Stored, reason: str) -> None:
+        """A record is applied that touches no town; of an alert a decision says so."""
+        self.read.setdefault(stored.partition, []).append(stored)
+        self.aside[stored] = reason
+        if stored.topic == "readings":
+            return
+        fields: Fields = {
+            "id": stored.place,
+            "town": NO_TOWN,
+            "seq": 0,
+            "origin": "record",
+            "topic": stored.topic,
+            "partition": stored.partition,
+            "offset": stored.offset,
+            "now": stored.timestamp,
+            "outcome": "invalid",
+            "reasons": [reason],
+            "ticket_id": "",
+            "rule": "",
+            "versions": self.versions,
+        }
+        named = headers(stored.place, "gridhub.decision", "/router", stored.timestamp)
+        self.append("decisions", home(NO_TOWN), NO_TOWN, ENCODERS["decisions"](fields), named, stored.timestamp)
 
     def tick(self, town: str, second: float) -> None:
         now = max(self.nows[town], BEGIN + int(second * 1000))
@@ -327,6 +353,7 @@ class Writer:
             "versions": self.versions,
             "ranges": ranges,
             "ticks": ticks,
+            "quarantined": self.quarantined,
         }
         named = headers(f"{number}/{fields['number']}", "gridhub.journal", f"/router/{slot}", at)
         self.append("journal", number, str(number), ENCODERS["journal"](fields), named, at)
@@ -354,6 +381,7 @@ class Writer:
         )
 
 
+NO_TOWN = "000000000"
 ZHENGAN, SHUGANG = ROWS["plain"][4], ROWS["scaled"][4]
 
 
@@ -936,6 +964,91 @@ def test_time_that_nobody_notices_is_found() -> None:
     assert ticket_checker.findings(replace(run, until=BEGIN + 75_000)) == []
     found = ticket_checker.findings(replace(run, until=BEGIN + 75_000 + ticket_checker.NOTICED_MS))
     assert wrongs(found) == {Wrong.OVERDUE}
+
+
+# ---- what is kept aside
+
+
+def set_aside() -> RouterRun:
+    """On each input lies what nobody sent; then a town is in quarantine while two stations and an alarm of it come, and comes out of it."""
+    w = story()
+    for topic in ("readings", "alerts.air", "handed-over"):
+        w.keeps_aside(w.append(topic, home(SHUGANG), SHUGANG, b"\xff", (), BEGIN + 67_000), "schema")
+    poison = frozenset(map(place_of, w.aside))
+    w.commits(SHUGANG)
+    w.quarantined = [SHUGANG]
+    w.commits(SHUGANG, at=BEGIN + 67_100)
+    for stored in (w.alarm(67.2, "1"), w.reading("scaled", 67.4, a34002="0.0200"), w.alarm(67.5, "0")):
+        w.keeps_aside(stored, "quarantined")
+    w.commits(SHUGANG)
+    w.quarantined = []
+    w.commits(SHUGANG, at=BEGIN + 67_900)
+    run = w.run()
+    aside = Aside(invalid={place_of(one): why for one, why in w.aside.items()}, poison=poison)
+    return replace(run, run=replace(run.run, aside=aside))
+
+
+def with_aside(run: RouterRun, **change: Any) -> set[Wrong]:
+    return wrongs(ticket_checker.findings(replace(run, run=replace(run.run, aside=replace(run.run.aside, **change)))))
+
+
+def test_what_is_kept_aside_is_judged_like_anything_else() -> None:
+    run = set_aside()
+    assert ticket_checker.findings(run) == []
+    records = run.written.records
+    decisions = [one for one in records if one.topic == "decisions" and decoded(one)["outcome"] == "invalid"]
+    assert len(decisions) == 4
+    for decision in decisions:
+        others = [one for one in records if one is not decision]
+        assert Wrong.UNDECIDED in wrongs(judged(run, others))
+        assert Wrong.DECIDED_TWICE in wrongs(judged(run, [*others, decision, replace(decision, offset=99)]))
+        for change in ({"outcome": "late"}, {"town": SHUGANG}, {"reasons": ["poison"]}):
+            other = replace(decision, value=ENCODERS["decisions"]({**decoded(decision), **change}))
+            assert wrongs(judged(run, [*others, other])) & {Wrong.OUTCOME, Wrong.FIELD}
+    quarantines = [one for one in records if one.topic == "journal" and decoded(one)["quarantined"]]
+    for journal in quarantines:
+        others = [one for one in records if one is not journal]
+        assert wrongs(judged(run, others)) >= {Wrong.NUMBER}
+
+
+def test_what_is_kept_aside_without_a_cause_is_found() -> None:
+    """The exemption is of these places: with one fewer, or one more, something is wrong."""
+    run = set_aside()
+    places = run.run.aside.invalid
+    for place in places:
+        fewer = {one: why for one, why in places.items() if one != place}
+        assert with_aside(run, invalid=fewer, poison=run.run.aside.poison - {place})
+    sent = next(one for one in run.run.topics.records if place_of(one) not in places and one.topic == "alerts.air")
+    assert Wrong.UNEXPECTED in with_aside(run, invalid={**places, place_of(sent): "quarantined"})
+
+
+def test_a_record_of_a_town_in_quarantine_that_no_letter_keeps_is_found() -> None:
+    run = set_aside()
+    kept = [place for place, why in run.run.aside.invalid.items() if why == "quarantined"]
+    assert len(kept) == 3
+    for place in kept:
+        fewer = {one: why for one, why in run.run.aside.invalid.items() if one != place}
+        assert Wrong.OUTCOME in with_aside(run, invalid=fewer)
+
+
+def test_what_is_put_in_and_never_read_is_found() -> None:
+    run = set_aside()
+    [place] = [one for one in run.run.aside.poison if one[0] == "handed-over"]
+    beyond = (place[0], place[1], place[2] + 50)
+    stored = next(one for one in run.written.records if place_of(one) == place)
+    later = replace(stored, offset=beyond[2])
+    also = replace(run, run=replace(run.run, aside=replace(run.run.aside, poison=run.run.aside.poison | {beyond})))
+    assert Wrong.RANGE in wrongs(judged(also, [*run.written.records, later]))
+
+
+def test_a_tick_of_a_town_in_quarantine_is_found() -> None:
+    run = set_aside()
+    records = run.written.records
+    journal = next(one for one in records if one.topic == "journal" and decoded(one)["quarantined"])
+    tick = {"town": SHUGANG, "now": decoded(journal)["at"]}
+    other = replace(journal, value=ENCODERS["journal"]({**decoded(journal), "ticks": [tick]}))
+    found = judged(run, [*(one for one in records if one is not journal), other])
+    assert any(one.wrong is Wrong.UNEXPECTED and "quarantine" in one.detail for one in found)
 
 
 def test_two_runs_of_stations_are_one_log(tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ from tests.faults.checker import (
     ALERTS,
     PARTITIONS,
     READINGS,
+    Aside,
     Expected,
     Fields,
     Finding,
     Kept,
+    Place,
     Run,
     Senders,
     Stored,
@@ -34,6 +36,7 @@ from tests.faults.checker import (
     Wrong,
     judged,
     partition_of,
+    place_of,
     rfc3339,
 )
 from tests.faults.duties import Duties
@@ -52,8 +55,6 @@ USUAL_MARKS = ("", "N")
 STANDARD = "GB/T 47678.5-2026"
 # So long after it is time, at the latest, an idle router has noticed.
 NOTICED_MS = 5_000
-Place = tuple[str, int, int]
-"""Topic, partition, offset."""
 STEPS = frozenset({"opened", "updated", "cleared"})
 """Outcomes that take a step of a ticket, which is called the same."""
 REASSIGNED = "reassigned"
@@ -262,6 +263,26 @@ class Partition:
         else:
             self._alarm(came, now)
 
+    def invalid(self, stored: Stored, reason: str) -> None:
+        """A record of an input topic that touches no town: it lies in the dead letters."""
+        self._event += 1
+        if stored.topic == READINGS:
+            return
+        due = Due(
+            event=self._event,
+            alert=stored.place,
+            town=NO_TOWN,
+            device="",
+            origin="record",
+            topic=stored.topic,
+            partition=stored.partition,
+            offset=stored.offset,
+            now=stored.timestamp,
+            outcome="invalid",
+            says=(reason,),
+        )
+        self.due.append(due)
+
     def tick(self, town: str, now: int, at: int, place: str) -> None:
         """Time that passed until `at`, the owner's clock. It must have had an effect, else it is in no journal."""
         self._event += 1
@@ -466,8 +487,14 @@ class Judgement:
     def __init__(self, run: RouterRun) -> None:
         self.found: list[Finding] = []
         self._run = run
+        self._aside = run.run.aside
         self._written = self._read_all()
         self._inputs = self._came()
+        self._lying = {place: came.stored for place, came in self._inputs.items()} | {
+            place: stored
+            for stored in (*run.run.topics.records, *run.written.records)
+            if (place := place_of(stored)) in self._aside.poison
+        }
         self.partitions = [Partition(number, run.rules) for number in range(PARTITIONS)]
         self.found += views(run.written, run.again)
         self._forms()
@@ -522,6 +549,8 @@ class Judgement:
     def _read_all(self) -> dict[str, list[Written]]:
         written: dict[str, list[Written]] = {topic: [] for topic in WRITTEN}
         for stored in self._run.written.records:
+            if place_of(stored) in self._aside.poison:
+                continue
             try:
                 name, fields = self._run.run.contract.decode(stored.value or b"")
             except Unreadable as error:
@@ -598,15 +627,20 @@ class Judgement:
             self._adopted(journal)
 
     def _adopted(self, journal: Sequence[Written]) -> None:
-        """A record of a partition's journal applies something: other records, time, or a newer registry, of which the last one comes to all."""
+        """A record of a partition's journal applies something: other records, time, a town's quarantine, or a newer registry, of which the last one comes to
+        all.
+        """
         newest = _registry(journal[0])
+        were_in_quarantine: list[str] = []
         for each in journal:
             registry = _registry(each)
             if registry < newest:
                 self._wrong(Wrong.BACKWARDS, each.place, f"registry {registry} after {newest}")
-            if not (each.fields["ranges"] or each.fields["ticks"] or registry > newest):
+            in_quarantine = each.fields.get("quarantined", [])
+            is_moved = registry > newest or in_quarantine != were_in_quarantine
+            if not (each.fields["ranges"] or each.fields["ticks"] or is_moved):
                 self._wrong(Wrong.UNEXPECTED, each.place, "nothing was applied")
-            newest = registry
+            newest, were_in_quarantine = registry, in_quarantine
         if self._run.registries > 1 and newest != self._run.registries:
             self._wrong(Wrong.OVERDUE, journal[-1].place, f"registry {newest}, and {self._run.registries} is there")
 
@@ -635,31 +669,51 @@ class Judgement:
             if each.fields["at"] > before.fields["at"] and each.fields["generation"] < before.fields["generation"]:
                 detail = f"{each.fields['generation']} after {before.fields['generation']} at {before.place}"
                 self._wrong(Wrong.GENERATION, each.place, detail)
-        for place, came in self._inputs.items():
+        for place, stored in self._lying.items():
             if place not in covered:
-                self._wrong(Wrong.RANGE, came.stored.place, "in no range of the journal")
+                self._wrong(Wrong.RANGE, stored.place, "in no range of the journal")
 
     def _apply(self, partition: Partition, journal: Written, last: dict[str, int], covered: dict[Place, str]) -> None:
         fields, number = journal.fields, journal.stored.partition
-        events: list[Came] = []
+        events: list[Stored] = []
         for topic, first, end in ((each["topic"], each["first"], each["last"]) for each in fields["ranges"]):
             ends = [(topic, number, offset) for offset in (first, end)]
-            if first > end or first <= last[topic] or not all(each in self._inputs for each in ends):
+            if first > end or first <= last[topic] or not all(each in self._lying for each in ends):
                 self._wrong(Wrong.RANGE, journal.place, f"{topic} {first} to {end} after {last[topic]}")
             last[topic] = max(last[topic], end)
-            places = ((topic, number, offset) for offset in range(first, min(end, first + len(self._inputs)) + 1))
-            for place in (each for each in places if each in self._inputs):
+            places = ((topic, number, offset) for offset in range(first, min(end, first + len(self._lying)) + 1))
+            for place in (each for each in places if each in self._lying):
                 if before := covered.get(place):
                     self._wrong(Wrong.RANGE, journal.place, f"{place} stands in {before}, too")
                     continue
                 covered[place] = journal.place
-                events.append(self._inputs[place])
-        for came in sorted(events, key=lambda one: (one.stored.timestamp, one.stored.topic, one.stored.offset)):
-            partition.record(came)
+                events.append(self._lying[place])
+        in_quarantine = fields.get("quarantined", [])
+        for stored in sorted(events, key=lambda one: (one.timestamp, one.topic, one.offset)):
+            self._applied(partition, stored, in_quarantine)
         for each in fields["ticks"]:
             if partition_of(each["town"].encode()) != number:
                 self._wrong(Wrong.PARTITION, journal.place, f"a tick of {each['town']}")
+            if each["town"] in in_quarantine:
+                self._wrong(Wrong.UNEXPECTED, journal.place, f"a tick of {each['town']}, which is in quarantine")
             partition.tick(each["town"], each["now"], fields["at"], journal.place)
+
+    def _applied(self, partition: Partition, stored: Stored, in_quarantine: Sequence[str]) -> None:
+        """A record by itself, or kept aside: what nobody sent, and what is of a town in quarantine, and nothing else."""
+        came = self._inputs.get(place_of(stored))
+        reason = self._aside.invalid.get(place_of(stored))
+        if came is None:
+            partition.invalid(stored, reason or "")
+            return
+        is_kept = came.is_home and came.town in in_quarantine
+        if is_kept and reason is None:
+            self._wrong(Wrong.OUTCOME, stored.place, f"{came.town} is in quarantine, and no dead letter keeps it")
+        if reason is not None and not is_kept:
+            self._wrong(Wrong.UNEXPECTED, stored.place, f"kept aside: {reason}, and {came.town} is not in quarantine")
+        if is_kept:
+            partition.invalid(stored, reason or "")
+        else:
+            partition.record(came)
 
     def _by_partition(self, topic: str) -> Iterator[list[Written]]:
         for number in range(PARTITIONS):
@@ -735,7 +789,7 @@ class Judgement:
             for each in records:
                 fields = each.fields
                 town = fields["town"]
-                if fields["outcome"] == "forwarded":
+                if fields["outcome"] == "forwarded" or town == NO_TOWN:
                     continue
                 event = events.get(id(each), latest[town])
                 if event < latest[town]:
@@ -750,6 +804,7 @@ class Judgement:
     def _balance(self) -> None:
         """Sums that must come out even where no single record can be blamed."""
         alerts = {place: came.fields["id"] for place, came in self._inputs.items() if came.sender.name == "AirAlert"}
+        alerts |= undecidable(self._aside)
         self.found += records_balance(alerts, self._written[DECISIONS], self._written[EVENTS])
 
     # ---- tickets
@@ -847,6 +902,11 @@ class Judgement:
                     "decision_seq": seq,
                 },
             )
+
+
+def undecidable(aside: Aside) -> dict[Place, str]:
+    """What the decisions of records speak of that came to the dead letters: the place itself. Readings have none."""
+    return {place: "/".join(map(str, place)) for place in aside.invalid if place[0] != READINGS}
 
 
 def records_balance(
@@ -1043,10 +1103,6 @@ def _grouped(records: Iterable[Written], *names: str) -> dict[tuple[Any, ...], l
     for each in records:
         groups[tuple(each.fields[name] for name in names)].append(each)
     return groups
-
-
-def place_of(stored: Stored) -> Place:
-    return stored.topic, stored.partition, stored.offset
 
 
 def _origin(fields: Fields) -> Place:

@@ -7,10 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.faults.processes import Connector, Router, now_ms
+from tests.faults.checker import Topics, partition_of
+from tests.faults.poison_checker import Poison, Sick
+from tests.faults.processes import Connector, Router, gridhub, now_ms
 from tests.faults.proxy import TO_BROKER, TO_CLIENT, Proxy, Weather
+from tests.proof import poisoning
 from tests.proof.plan import Family, Fault, Kind
 from tests.proof.stage import WHOLE_WITHIN_S, Stage
 
@@ -22,6 +25,11 @@ HOUR_S, DAY_S = 3_600, 86_400
 MOST_PUT_OUT = 6
 # A spool that has had a few messages is larger: what is open may grow no further.
 FULL_AT_BYTES = 40_000
+# No import of a run takes this number of the registry, or one after it.
+UNWHOLE = 1_000
+
+# What is done over Kafka waits for it, at its beginning and its end: nothing else is mended meanwhile.
+TO_KAFKA = frozenset({Kind.INPUT_POISONED, Kind.REGISTRY_POISONED, Kind.CHANGELOG_POISONED, Kind.ROUTER_PUT_OUT})
 
 Mend = Callable[[], object]
 
@@ -42,6 +50,7 @@ class Befalling:
 
     def __init__(self, stage: Stage) -> None:
         self.fallen: list[Fallen] = []
+        self.poison = Poison(one_clock=all(fault.family is not Family.CLOCK for fault in stage.plan.faults))
         self._stage = stage
         self._chance = random.Random(stage.plan.seed)
         self._lasting: list[tuple[float, Fallen, Mend]] = []
@@ -65,13 +74,10 @@ class Befalling:
         return time.monotonic() >= at and is_free and self._has_all(fault)
 
     def _has_all(self, fault: Fault) -> bool:
-        match fault.kind:
-            case Kind.ROUTER_PUT_OUT:
-                return not self._is_kafka_away()
-            case Kind.CONNECTOR_CLOCK_JUMPS:
-                # One that has not heard of the broker's time since its start goes by its own clock, as it must.
-                return self._connector_of(fault).knows_the_time()
-        return True
+        if fault.kind in TO_KAFKA:
+            return not self._is_kafka_away()
+        # One that has not heard of the broker's time since its start goes by its own clock, as it must.
+        return fault.kind is not Kind.CONNECTOR_CLOCK_JUMPS or self._connector_of(fault).knows_the_time()
 
     def _pass_until(self, is_so: Callable[[], bool]) -> None:
         """Time passes, and what is over is mended."""
@@ -79,7 +85,7 @@ class Befalling:
             self._stage.tend()
             for entry in sorted(self._lasting, key=lambda each: each[0]):
                 ends, fallen, mend = entry
-                if ends <= time.monotonic():
+                if ends <= time.monotonic() and not (fallen.fault.kind in TO_KAFKA and self._is_kafka_away()):
                     self._lasting.remove(entry)
                     mend()
                     fallen.over = now_ms()
@@ -94,6 +100,7 @@ class Befalling:
             Family.NETWORK: self._network,
             Family.CLOCK: self._clock,
             Family.SENDERS: self._senders,
+            Family.POISON: self._poison,
         }[fault.family]
         mend = befall(fault, fallen)
         self.fallen.append(fallen)
@@ -105,6 +112,8 @@ class Befalling:
         stage = self._stage
         router = stage.routers.routers[fault.whom % stage.plan.slots]
         match fault.kind:
+            case Kind.CHANGELOG_POISONED:
+                return self._spoilt(fault, fallen)
             case Kind.ROUTER_TWICE | Kind.ROUTER_MORE:
                 fallen.transactions = self._open_transactions()
                 # As on another machine: with a folder of its own.
@@ -118,12 +127,7 @@ class Befalling:
             case Kind.ROUTER_PUT_OUT:
                 self._put_out(fault, fallen)
                 return lambda: None
-        if fault.amount < ANYWHERE:
-            router.process.send_signal(signal.SIGSTOP)
-            fallen.transactions = 0 if self._is_kafka_away() else int(stage.transactions.is_in_one(router))
-        else:
-            fallen.transactions = self._caught_in_transaction(router)
-        fallen.at = now_ms()
+        self._catch(router, fault, fallen)
         match fault.kind:
             case Kind.ROUTER_STOPPED:
                 return lambda: router.process.send_signal(signal.SIGCONT)
@@ -150,6 +154,15 @@ class Befalling:
                 stage.cluster.put_out(router)
             fallen.transactions += met
             router.process.send_signal(signal.SIGCONT)
+
+    def _catch(self, router: Router, fault: Fault, fallen: Fallen) -> None:
+        """Stops it (SIGSTOP), wherever it is or inside a transaction."""
+        if fault.amount < ANYWHERE:
+            router.process.send_signal(signal.SIGSTOP)
+            fallen.transactions = 0 if self._is_kafka_away() else int(self._stage.transactions.is_in_one(router))
+        else:
+            fallen.transactions = self._caught_in_transaction(router)
+        fallen.at = now_ms()
 
     def _caught_in_transaction(self, router: Router) -> int:
         """Stops it (SIGSTOP), inside a transaction if one can be met; whether one was."""
@@ -344,6 +357,75 @@ class Befalling:
         fallen.at = now_ms()
         stage.set_clock(router, _jump_s(fault))
         return lambda: stage.set_clock(router, 0)
+
+    # ---- what nobody writes
+
+    def _spoilt(self, fault: Fault, fallen: Fallen) -> Mend:
+        """The memory of a town, while the router that has it is dead: else it would write much of it anew. Whoever has it next finds it so."""
+        stage, bootstrap = self._stage, self._stage.cluster.bootstrap
+        changelog = Topics.read(bootstrap, within_s=WHOLE_WITHIN_S, topics=[poisoning.ROUTER_STATE])
+        last = {record.key: record.value for record in changelog.records}
+        keys = [key for key, value in last.items() if key and value]
+        named = {key.partition(b"|")[0].decode() for key in keys}
+        towns = sorted(name for name in named if name.isdigit())  # else a router's own, or put in before
+        town = towns[fault.whom % len(towns)]
+        router = next(
+            one for one in stage.routers.routers if stage.in_quarantine(one, partition_of(town.encode())) == 0
+        )
+        self._catch(router, fault, fallen)
+        router.kill()
+        stage.routers.down.add(router)
+        since = now_ms()
+        poisoning.put(bootstrap, poisoning.memory(keys, town, self._chance))
+        router.begin()
+        stage.routers.down.discard(router)
+        return lambda: self._healed(town, since)
+
+    def _healed(self, town: str, since: int) -> None:
+        """As the runbook says it: what the town was made of is replayed, that is written in the place of its memory, its router starts again, and what
+        was kept for it is replayed.
+        """
+        stage, number = self._stage, partition_of(town.encode())
+        stage.wait_for(lambda: bool(stage.owners(number, 1)), WHOLE_WITHIN_S)
+        folder = stage.data / f"state-{len(self.poison.sick)}"
+        replayed = gridhub(stage.command_environment, "replay", "--export", str(folder))
+        # What was put in is found; else all that was decided is decided so again.
+        found = {line.partition("/")[0] for line in replayed.stdout.splitlines()}
+        strange = {poisoning.ROUTER_STATE, *({"handed-over"} if self.poison.inputs else ())}
+        assert replayed.returncode in (0, 1), replayed.stderr
+        assert found <= strange, replayed.stdout
+        ended = gridhub(stage.command_environment, "quarantine", "end", town, "--from", str(folder))
+        assert ended.returncode == 0, ended.stderr
+
+        def is_sound() -> bool:
+            for owner in stage.owners(number, 1):
+                stage.routers.down.add(owner)
+                stage.end(owner)
+                owner.begin()
+                stage.routers.down.discard(owner)
+            return bool(stage.owners(number, 0))
+
+        stage.wait_for(is_sound, WHOLE_WITHIN_S)
+        replaying = now_ms()
+        words = ("dead-letters", "replay", "--all", "--reason", "quarantined", "--yes")
+        again = gridhub(stage.command_environment, *words)
+        assert again.returncode == 0, again.stdout + again.stderr
+        sick = Sick(town, since, replaying, now_ms())
+        self.poison = replace(self.poison, sick=(*self.poison.sick, sick))
+
+    def _poison(self, fault: Fault, fallen: Fallen) -> Mend:
+        stage = self._stage
+        fallen.transactions = self._open_transactions()
+        fallen.answers, fallen.at = stage.pending(), now_ms()
+        if fault.kind is Kind.INPUT_POISONED:
+            records = poisoning.inputs(stage.plan.feeds, self._chance)
+            put = poisoning.put(stage.cluster.bootstrap, records)
+            self.poison = replace(self.poison, inputs={**self.poison.inputs, **put})
+        else:
+            number = UNWHOLE + len(self.poison.versions)
+            poisoning.put(stage.cluster.bootstrap, poisoning.versions(number))
+            self.poison = replace(self.poison, versions=self.poison.versions | {number})
+        return lambda: None
 
 
 def _spooled(connector: Connector) -> float:

@@ -8,15 +8,17 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.faults import checker, offsets_checker, personal_checker, push_checker
-from tests.faults.checker import Contract, Finding, Log, Run, Topics, Wrong, register
+from tests.faults import checker, offsets_checker, personal_checker, poison_checker, push_checker
+from tests.faults.checker import Aside, Contract, Finding, Log, Run, Topics, Wrong, partition_of, place_of, register
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
 from tests.faults.offsets_checker import JOURNAL, OFFSETS
+from tests.faults.poison_checker import Poison
 from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, now_ms, spoken, unread
 from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
@@ -32,8 +34,9 @@ PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
 STUCK, ENDED, DEFECT = "stuck", "ended", "defect"
 """Beside what the checkers find: the run did not come to an end by itself; a process did not end in order when it was asked to, or has told of a defect."""
-NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed over", "registry version refused"})
-"""What no fault makes a process say: nothing that it wrote is damaged, and nobody else writes."""
+REFUSED = "registry version refused"
+NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed over", REFUSED})
+"""What no fault makes a process say, but of what was put in: nothing that it wrote is damaged, and nobody else writes."""
 IN_ORDER = frozenset({0, UNKNOWN_COMMIT, UNAVAILABLE})
 """Who is asked to end while Kafka does not answer can only say that it is to be started again; who finds its slot taken says that."""
 
@@ -76,7 +79,7 @@ def proved(seed: int, kept: Path | None = None) -> Result:
     began, planned = time.monotonic(), plan(seed)
     fallen: list[Fallen] = []
     ended: list[int] = []
-    seen = _Seen()
+    seen, poison = _Seen(), Poison()
     with TemporaryDirectory(prefix="gridhub-proof-") as folder, ExitStack() as running:
         data = Path(folder)
         stage: Stage | None = None
@@ -84,18 +87,21 @@ def proved(seed: int, kept: Path | None = None) -> Result:
             stage = Stage.set(planned, data, running)
             befalling = Befalling(stage)
             fallen, ended = befalling.fallen, stage.routers.ended
-            befalling.run()
+            try:
+                befalling.run()
+            finally:
+                poison = befalling.poison
             if planned.feeds == STATIONS:
-                _stations(stage, fallen, seen)
+                _stations(stage, fallen, poison, seen)
             else:
-                _pushers(stage, seen)
+                _pushers(stage, poison, seen)
         except (AssertionError, TimeoutError) as error:
             at = (each for each in traceback.extract_tb(error.__traceback__) if "proof" in each.filename)
             way = " ".join(f"{each.name}:{each.lineno}" for each in at)
             seen.found.append((STUCK, _where(stage) if stage else "not ready at all", f"{way}: {str(error)[-3000:]}"))
         finally:
             if stage:
-                seen.found += _of_processes(stage)
+                seen.found += _of_processes(stage, poison)
             if kept and seen.found:
                 _keep(data, kept / f"seed-{seed}")
     gc.collect()  # what Kafka's client has dropped
@@ -144,30 +150,37 @@ def _settle(stage: Stage, inputs: Iterable[str]) -> dict[str, checker.Balance]:
     return balances
 
 
-def _at_rest(stage: Stage, seen: _Seen) -> None:
-    """Time decides, too: for nothing to change any more the routers end, in order. Before, what all say is searched for what is a person's."""
+def _at_rest(stage: Stage, seen: _Seen, poison: Poison) -> Aside:
+    """Time decides, too: for nothing to change any more the routers end, in order. Before, what all say is searched for what is a person's.
+
+    What was put in is judged, and what the other checkers are to leave out for it is returned.
+    """
     texts = spoken(stage.all_served())
     stage.end(*stage.routers.routers)
     last = stage.ended[-stage.plan.slots :]
     seen.found += [(ENDED, name, f"it did with {code}, and Kafka answered") for name, code in last if code]
     everything = _read(stage, personal_checker.TOPICS)
-    seen.judged(personal_checker.findings(CONTRACT, everything.records, texts, PEOPLE))
+    written = [one for one in everything.records if place_of(one) not in poison.inputs]
+    seen.judged(personal_checker.findings(CONTRACT, written, texts, PEOPLE))
     journal = (record for record in everything.records if record.topic == JOURNAL)
     seen.judged(offsets_checker.findings(CONTRACT, _read(stage, [OFFSETS]).records, journal))
+    judged = poison_checker.Judgement(poison, everything, CONTRACT)
+    seen.judged(judged.found)
+    return judged.aside
 
 
 def _read(stage: Stage, topics: Iterable[str]) -> Topics:
     return Topics.read(stage.cluster.bootstrap, within_s=READ_WITHIN_S, topics=topics)
 
 
-def _stations(stage: Stage, fallen: Sequence[Fallen], seen: _Seen) -> None:
+def _stations(stage: Stage, fallen: Sequence[Fallen], poison: Poison, seen: _Seen) -> None:
     balance = _settle(stage, INPUTS)["air"]
     log = Log.read(log_of(stage.data, "air"))
     last = max(message.attempts[-1].at for message in log.messages)
     decided = last + (PERIOD_S + WAIT_S) * 1000 + NOTICED_MS + 1_000
     stage.wait_for(lambda: now_ms() > decided and unread(stage.cluster.bootstrap, INPUTS) == 0, READ_WITHIN_S)
     until = now_ms()
-    _at_rest(stage, seen)
+    aside = _at_rest(stage, seen, poison)
     topics, written = _read(stage, checker.RECORD_OF_TOPIC), _read(stage, WRITTEN)
     run = Run(
         log=log,
@@ -179,9 +192,10 @@ def _stations(stage: Stage, fallen: Sequence[Fallen], seen: _Seen) -> None:
         outages=tuple(
             (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
             for one in fallen
-            if one.fault.family not in {Family.ROUTER, Family.CLOCK}
+            if one.fault.family not in {Family.ROUTER, Family.CLOCK, Family.POISON}
             and one.fault.kind is not Kind.CONNECTOR_CLOCK_JUMPS
         ),
+        aside=aside,
     )
     judgement = Judgement(
         RouterRun(
@@ -206,7 +220,9 @@ def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], boo
     no promise is broken.
     """
     at = {record.place: record.timestamp for record in topics.records}
-    windows = [(one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS) for one in fallen]
+    windows = [
+        (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS) for one in fallen if one.fault.family is not Family.POISON
+    ]
 
     def is_chance(finding: Finding) -> bool:
         if finding.wrong is Wrong.OVERTAKEN:
@@ -216,9 +232,9 @@ def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], boo
     return is_chance
 
 
-def _pushers(stage: Stage, seen: _Seen) -> None:
+def _pushers(stage: Stage, poison: Poison, seen: _Seen) -> None:
     balances = _settle(stage, [*(f"alerts.{feed}" for feed in stage.plan.feeds), HANDED_OVER])
-    _at_rest(stage, seen)
+    aside = _at_rest(stage, seen, poison)
     topics = _read(stage, push_checker.RECORD_OF_TOPIC)
     feeds = tuple(
         Feed(feed, pushes(log_of(stage.data, feed)), senders_of(feed), balances[feed]) for feed in stage.plan.feeds
@@ -230,6 +246,7 @@ def _pushers(stage: Stage, seen: _Seen) -> None:
         again=stage.follower.seen(topics, READ_WITHIN_S),
         evidence=store(stage.data / "evidence"),
         duties=Duties.read(stage.data / "registry"),
+        aside=aside,
     )
     assert not run.unjudged
     judged = push_checker.Judgement(run)
@@ -238,14 +255,33 @@ def _pushers(stage: Stage, seen: _Seen) -> None:
     seen.decisions = len(judged.records[DECISIONS])
 
 
-def _of_processes(stage: Stage) -> list[Told]:
-    """A defect that one has told of, an end that was not in order."""
+def _of_processes(stage: Stage, poison: Poison) -> list[Told]:
+    """A defect that one has told of, an end that was not in order, and a version of the registry that cannot be taken and of which one has not told."""
     found = [(ENDED, name, f"asked to end, it did with {code}") for name, code in stage.ended if code not in IN_ORDER]
     for served in (*stage.all_served(), *stage.more):
         told = served.told() if served.log.exists() else []
-        defects = (line for line in told if line["event"] in NEVER_TOLD)
+        defects = (line for line in told if line["event"] in NEVER_TOLD and not _is_of(poison, line))
         found += [(DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
+        heard = {line["version"] for line in told if line["event"] == REFUSED}
+        if poison.versions and served not in stage.more and max(poison.versions) not in heard:
+            found.append((DEFECT, served.name, f"has not told of version {max(poison.versions)} of the registry"))
     return found
+
+
+def _is_of(poison: Poison, line: Mapping[str, object]) -> bool:
+    """Whether a process tells of what was put in, while it is there."""
+    at = int(datetime.fromisoformat(str(line.get("timestamp", "1970-01-01T00:00:00Z"))).timestamp() * 1000)
+    match line["event"]:
+        case "registry version refused":
+            return line["version"] in poison.versions
+        case "town quarantined":
+            return any(
+                one.town == line["town"] and (not poison.one_clock or one.since <= at <= one.replaying)
+                for one in poison.sick
+            )
+        case "entries of no town passed over":
+            return any(partition_of(one.town.encode()) == line["partition"] for one in poison.sick)
+    return False
 
 
 def _where(stage: Stage) -> str:

@@ -24,6 +24,7 @@ class Family(StrEnum):
     NETWORK = "network"
     CLOCK = "clock"
     SENDERS = "senders"
+    POISON = "poison"
 
 
 class Kind(StrEnum):
@@ -56,6 +57,9 @@ class Kind(StrEnum):
     CLOSED = "connections refused"
     CLOCK_JUMPS = "router's clock jumps"
     SENDERS_STALL = "senders stall"
+    INPUT_POISONED = "poison in the inputs"
+    REGISTRY_POISONED = "poison in the registry"
+    CHANGELOG_POISONED = "poison in a router's memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,10 @@ MANNERS = {
     Kind.CLOSED: Manner(Family.NETWORK, (1.0, 6.0)),
     Kind.CLOCK_JUMPS: Manner(Family.CLOCK, (2.0, 8.0)),
     Kind.SENDERS_STALL: Manner(Family.SENDERS, (1.0, 6.0)),
+    Kind.INPUT_POISONED: Manner(Family.POISON, (0.0, 0.0)),
+    Kind.REGISTRY_POISONED: Manner(Family.POISON, (0.0, 0.0)),
+    # Memory is read when it is rebuilt: the router that has it dies.
+    Kind.CHANGELOG_POISONED: Manner(Family.ROUTER, (2.0, 5.0)),
 }
 
 
@@ -160,7 +168,7 @@ def plan(seed: int) -> Plan:
     return Plan(
         seed=seed,
         # By the round of kinds, so that each meets either.
-        feeds=(STATIONS, PUSHERS)[(seed + seed // len(kinds)) % 2],
+        feeds=(STATIONS, PUSHERS)[(seed % len(kinds) + seed // len(kinds)) % 2],
         nodes=NODES if is_three else 1,
         slots=chance.choice([1, 2, 2, 3, 5]),
         repeat=chance.choice([0.0, 0.3]),

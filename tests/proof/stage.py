@@ -249,6 +249,13 @@ class Stage:
         self.senders[feed] = Senders(feed, log, process)
         running.callback(self.senders[feed].close)
 
+    @property
+    def command_environment(self) -> dict[str, str]:
+        """What a command of the hub finds in its environment, as the routers do."""
+        rules = {"GRIDHUB__RULES": json.dumps(RULES)} if self.plan.feeds == STATIONS else {}
+        evidence = {"GRIDHUB__DATA": str(self.data)}
+        return {"GRIDHUB__KAFKA__BOOTSTRAP": self.cluster.bootstrap, **rules, **evidence, **self.environment}
+
     def router(self, slot: int, data: Path) -> Router:
         """One that is not started yet."""
         data.mkdir(exist_ok=True)
@@ -305,6 +312,19 @@ class Stage:
         codes = {feed: senders.process.poll() for feed, senders in self.senders.items()}
         assert not any(codes.values()), f"senders ended: {codes}"
         return all(code == 0 for code in codes.values())
+
+    def in_quarantine(self, router: Router, partition: int) -> int | None:
+        """How many towns of a partition, by the router that has it; None where this one has not, or does not answer."""
+        name = f'gridhub_towns_quarantined{{partition="{partition}"}} '
+        try:
+            told = [line for line in router.get("/metrics").splitlines() if line.startswith(name)]
+        except OSError:
+            return None
+        return int(float(told[0].removeprefix(name))) if told else None
+
+    def owners(self, partition: int, towns: int) -> list[Router]:
+        """The routers that say of a partition that so many of its towns are in quarantine."""
+        return [one for one in self.routers.routers if self.in_quarantine(one, partition) == towns]
 
     def pending(self) -> int:
         """How many messages wait for an answer."""
