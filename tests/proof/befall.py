@@ -29,7 +29,9 @@ FULL_AT_BYTES = 40_000
 UNWHOLE = 1_000
 
 # What is done over Kafka waits for it, at its beginning and its end: nothing else is mended meanwhile.
-TO_KAFKA = frozenset({Kind.INPUT_POISONED, Kind.REGISTRY_POISONED, Kind.CHANGELOG_POISONED, Kind.ROUTER_PUT_OUT})
+TO_KAFKA = frozenset(
+    {Kind.INPUT_POISONED, Kind.REGISTRY_POISONED, Kind.CHANGELOG_POISONED, Kind.ROUTER_PUT_OUT, Kind.DRAINING_KILLED}
+)
 
 Mend = Callable[[], object]
 
@@ -369,9 +371,14 @@ class Befalling:
         named = {key.partition(b"|")[0].decode() for key in keys}
         towns = sorted(name for name in named if name.isdigit())  # else a router's own, or put in before
         town = towns[fault.whom % len(towns)]
-        router = next(
-            one for one in stage.routers.routers if stage.in_quarantine(one, partition_of(town.encode())) == 0
-        )
+        owners: list[Router] = []
+
+        def is_owned() -> bool:
+            owners.extend(stage.owners(partition_of(town.encode()), 0))
+            return bool(owners)
+
+        stage.wait_for(is_owned, WHOLE_WITHIN_S)  # a rebalance may be under way
+        router = owners[0]
         self._catch(router, fault, fallen)
         router.kill()
         stage.routers.down.add(router)
