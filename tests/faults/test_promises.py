@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import checker, offsets_checker, personal_checker, push_checker, ticket_checker
+from tests.faults import checker, offsets_checker, personal_checker, poison_checker, push_checker, ticket_checker
 from tests.faults.checker import Finding, Wrong
 
 HERE = Path(__file__).parent
@@ -19,6 +19,7 @@ WITNESSES: dict[str, ModuleType] = {
     "pushes": push_checker,
     "router": ticket_checker,
     "offsets": offsets_checker,
+    "poison": poison_checker,
     "persons": personal_checker,
 }
 """By the column of the table in which their tests stand."""

@@ -164,6 +164,8 @@ def plan(seed: int) -> Plan:
     possible = [kind for kind in kinds if MANNERS[kind].of_three in {None, is_three}]
     more = 0 if chance.random() < 1 / 3 else chance.randint(2, 5)
     chosen = [first, *chance.choices(possible, k=more)]
+    # A town in quarantine takes a person, who does it once.
+    chosen = [kind for i, kind in enumerate(chosen) if kind is not Kind.CHANGELOG_POISONED or kind not in chosen[:i]]
     chance.shuffle(chosen)
     return Plan(
         seed=seed,
