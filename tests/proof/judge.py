@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from kafka.errors import KafkaError
 
 from tests.faults import checker, offsets_checker, personal_checker, poison_checker, push_checker
 from tests.faults.checker import Aside, Contract, Finding, Log, Run, Topics, Wrong, partition_of, place_of, register
@@ -95,7 +98,7 @@ def proved(seed: int, kept: Path | None = None) -> Result:
                 _stations(stage, fallen, poison, seen)
             else:
                 _pushers(stage, poison, seen)
-        except (AssertionError, TimeoutError) as error:
+        except (AssertionError, KafkaError, OSError, subprocess.SubprocessError) as error:
             at = (each for each in traceback.extract_tb(error.__traceback__) if "proof" in each.filename)
             way = " ".join(f"{each.name}:{each.lineno}" for each in at)
             seen.found.append((STUCK, _where(stage) if stage else "not ready at all", f"{way}: {str(error)[-3000:]}"))
