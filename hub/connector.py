@@ -214,6 +214,7 @@ class _Process:
                 was_off, off = off, abs(ahead_s) > CLOCKS_DIFFER_S
                 if off and not was_off:
                     self._telemetry.clock_off(ahead_s)
+                    next_probe = 0.0  # a machine that was halted has a right clock again, and the answer says so
                 if was_off and not off:
                     self._telemetry.clock_right(ahead_s)
             await asyncio.sleep(CLOCK_LOOK_S)

@@ -117,10 +117,12 @@ class Publisher:
             number = next(self._numbers)
             self._waiting[number] = (time.monotonic(), size)
             self._waiting_bytes += size
-        sent = self._clock.steady()
+        sent, created = self._clock.steady(), self._clock.now()
         try:
             partition = self._partition(producer, topic, town) if town else None
-            future = producer.send(topic, value=value, key=encoded_key, headers=list(headers), partition=partition)
+            future = producer.send(
+                topic, value=value, key=encoded_key, headers=list(headers), partition=partition, timestamp_ms=created
+            )
         except MessageSizeTooLargeError:
             self._forget(number)
             raise Rejected(Reason.TOO_LARGE, f"{size} bytes") from None
@@ -134,7 +136,9 @@ class Publisher:
             self._forget(number)
             if not isinstance(result, Exception):
                 self._heard = time.monotonic()
-                self._clock.appended(sent, result.timestamp)
+                # The record's own time comes back where the broker gave it none: on a topic of CreateTime, or of a batch it had already.
+                if result.timestamp != created:
+                    self._clock.appended(sent, result.timestamp)
                 done(None)
                 return
             self._give_up(producer)

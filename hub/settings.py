@@ -80,7 +80,8 @@ class KafkaSettings(BaseModel, frozen=True, extra="forbid"):
     bootstrap: Annotated[str, AfterValidator(lambda text: ",".join(map(str, _brokers(text))))] = "127.0.0.1:9092"
     replication: PositiveInt = 1
     partitions: PositiveInt = 12
-    delivery_timeout_ms: PositiveInt = 30_000
+    # Of less, a third of it is no time for a request.
+    delivery_timeout_ms: Annotated[int, Field(ge=1_000)] = 30_000
 
     @property
     def brokers(self) -> list[HostPort]:

@@ -55,6 +55,7 @@ def test_a_secret_that_is_not_text_is_named_and_not_shown(tmp_path: Path) -> Non
     [
         ("[kafka]\nbootstrp = 'a:1'\n", "kafka.bootstrp"),
         ("[kafka]\nreplication = 0\n", "kafka.replication"),
+        ("[kafka]\ndelivery_timeout_ms = 999\n", "kafka.delivery_timeout_ms"),
         ("[nonsense]\n", "nonsense: neither a setting nor the name of a connector"),
         ("[nonsense.air]\n", "nonsense: neither"),
         ("[connectors.air]\n", "connectors: neither"),
