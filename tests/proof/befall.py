@@ -365,11 +365,18 @@ class Befalling:
     def _spoilt(self, fault: Fault, fallen: Fallen) -> Mend:
         """The memory of a town, while the router that has it is dead: else it would write much of it anew. Whoever has it next finds it so."""
         stage, bootstrap = self._stage, self._stage.cluster.bootstrap
-        changelog = Topics.read(bootstrap, within_s=WHOLE_WITHIN_S, topics=[poisoning.ROUTER_STATE])
-        last = {record.key: record.value for record in changelog.records}
-        keys = [key for key, value in last.items() if key and value]
-        named = {key.partition(b"|")[0].decode() for key in keys}
-        towns = sorted(name for name in named if name.isdigit())  # else a router's own, or put in before
+        keys: list[bytes] = []
+        towns: list[str] = []
+
+        def is_remembered() -> bool:
+            changelog = Topics.read(bootstrap, within_s=WHOLE_WITHIN_S, topics=[poisoning.ROUTER_STATE])
+            last = {record.key: record.value for record in changelog.records}
+            keys[:] = [key for key, value in last.items() if key and value]
+            named = {key.partition(b"|")[0].decode() for key in keys}
+            towns[:] = sorted(name for name in named if name.isdigit())  # else a router's own, or put in before
+            return bool(towns)
+
+        stage.wait_for(is_remembered, WHOLE_WITHIN_S)  # right at the beginning there may be no town yet
         town = towns[fault.whom % len(towns)]
         owners: list[Router] = []
 
