@@ -25,7 +25,8 @@ class Clock:
     """A machine's clock, held to the broker's by the records that the broker has given their time (LogAppendTime).
 
     Between two of them the broker's time is reckoned by a clock that never jumps: a jump of this machine's has no effect, not even on what comes
-    in the moment after it. May be asked on any thread.
+    in the moment after it. Where both have agreed and this machine's has not jumped since, it is the broker's that has: this machine's counts. Of the
+    brokers of a cluster one whose clock is wrong thus does no harm. May be asked on any thread.
     """
 
     def __init__(self, wall: Callable[[], int] = time.time_ns, steady: Callable[[], int] = steady_ns) -> None:
@@ -33,14 +34,16 @@ class Clock:
         self._wall = wall
         self.steady = steady
         self._lead: int | None = None  # the broker's time less `steady`
+        self._agreed: int | None = None  # this machine's, when they agreed last
 
     def now(self) -> int:
-        """The time in ms since 1970 UTC: by this machine's clock as long as it agrees with the broker's, or nothing is known of that yet; else by the broker's."""
-        wall, lead = self._wall(), self._lead
-        if lead is not None:
-            brokers = self.steady() + lead
-            if abs(wall - brokers) > _DIFFER_NS:
-                wall = brokers
+        """The time in ms since 1970 UTC: by this machine's clock as long as it agrees with the broker's, or has not jumped since they agreed, or nothing is known of
+        that yet; else by the broker's.
+        """
+        wall, steady = self._wall(), self.steady()
+        leads = [lead for lead in (self._agreed, self._lead) if lead is not None]
+        if leads and all(abs(wall - steady - lead) > _DIFFER_NS for lead in leads):
+            wall = steady + leads[-1]
         return wall // 1_000_000
 
     @property
@@ -57,5 +60,7 @@ class Clock:
         """
         heard = self.steady()
         least, most = at * 1_000_000 - heard, (at + 1) * 1_000_000 - sent
-        lead = self._wall() - heard if self._lead is None else self._lead
-        self._lead = min(max(lead, least), most)
+        own = self._wall() - heard
+        self._lead = min(max(own if self._lead is None else self._lead, least), most)
+        if max(abs(own - least), abs(own - most)) <= _DIFFER_NS:
+            self._agreed = own

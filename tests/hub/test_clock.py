@@ -90,17 +90,37 @@ def test_a_clock_that_is_a_little_off_counts_and_is_told() -> None:
     machine.acknowledged()
     assert machine.wrong_ms() == -59_000
     machine.off -= 2 * S
+    assert machine.wrong_ms() == -61_000, "no jump"
+    machine.off -= int(CLOCKS_DIFFER_S) * S
     assert abs(machine.wrong_ms()) <= 7
 
 
-def test_the_brokers_own_clock_is_followed() -> None:
-    """Set right by an hour, it is the one that all others go by."""
+def test_where_both_have_agreed_and_only_the_brokers_clock_jumps_this_machines_counts() -> None:
+    """Also that of one broker of several, which acknowledges between the others."""
     machine = Machine()
     machine.acknowledged()
-    sent = machine.clock.steady()
-    machine.passes(0.006)
-    machine.clock.appended(sent, (machine.broker + HOUR_S * S) // MS)
-    assert abs(machine.wrong_ms() - HOUR_S * 1000) <= 7
+    for jump_s in (DAY_S, 0, -DAY_S, HOUR_S):
+        sent = machine.clock.steady()
+        machine.passes(0.006)
+        machine.clock.appended(sent, (machine.broker + jump_s * S) // MS)
+        assert machine.wrong_ms() == 0
+        assert round(machine.clock.ahead_s or 0) == -jump_s, "it is told all the same"
+
+
+def test_at_the_limit_nothing_goes_back_and_forth() -> None:
+    machine = Machine(off_s=CLOCKS_DIFFER_S - 0.01)
+    for on_the_way_s in (0.02, 0.001, 0.03, 0.001):
+        machine.acknowledged(on_the_way_s, 0.04 - on_the_way_s)
+        assert machine.wrong_ms() in (59_989, 59_990)
+
+
+def test_who_never_agreed_goes_by_the_broker_and_who_agrees_again_by_its_own() -> None:
+    machine = Machine(off_s=DAY_S)
+    machine.acknowledged()
+    assert abs(machine.wrong_ms()) <= 7
+    machine.off = 3 * S
+    machine.acknowledged()
+    assert machine.wrong_ms() == 3_000
 
 
 @pytest.mark.parametrize("seed", range(50))
