@@ -6,9 +6,9 @@ transaction puts either right, so that neither need ever be seen on the topics; 
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from tests.faults.checker import Contract, Finding, Stored, Wrong
+from tests.faults.checker import Contract, Finding, Stored, Unreadable, Wrong
 
 OFFSETS, GROUP = "__consumer_offsets", "gridhub-router"
 JOURNAL = "journal"
@@ -19,15 +19,27 @@ Input = tuple[str, int]
 
 def findings(contract: Contract, offsets: Iterable[Stored], journal: Iterable[Stored]) -> list[Finding]:
     """`offsets`, `journal`: what is committed on either topic."""
-    return list(_findings(contract, offsets, journal))
+    found: list[Finding] = []
+    ends = _ends(contract, journal, found)
+    found += _committed(offsets, ends)
+    return found
 
 
-def _findings(contract: Contract, offsets: Iterable[Stored], journal: Iterable[Stored]) -> Iterator[Finding]:
-    reached: dict[Input, set[int]] = defaultdict(set)
+def _ends(contract: Contract, journal: Iterable[Stored], found: list[Finding]) -> dict[Input, set[int]]:
+    """Where each range that was applied ends: the next offset. What is no journal record is found."""
+    ends: dict[Input, set[int]] = defaultdict(set)
     for stored in journal:
-        _, fields = contract.decode(stored.value or b"")
+        try:
+            _, fields = contract.decode(stored.value or b"")
+        except Unreadable as error:
+            found.append(Finding(Wrong.UNREADABLE, stored.place, str(error)))
+            continue
         for each in fields["ranges"]:
-            reached[each["topic"], stored.partition].add(each["last"] + 1)
+            ends[each["topic"], stored.partition].add(each["last"] + 1)
+    return ends
+
+
+def _committed(offsets: Iterable[Stored], ends: Mapping[Input, set[int]]) -> Iterator[Finding]:
     at: dict[Input, int] = {}
     for stored in offsets:
         key = _key(stored.key or b"")
@@ -40,12 +52,14 @@ def _findings(contract: Contract, offsets: Iterable[Stored], journal: Iterable[S
         _, offset = struct.unpack_from(">hq", stored.value)
         if offset < at.get(key, 0):
             yield Finding(Wrong.OFFSET, stored.place, f"{name}: {offset} after {at[key]}")
-        elif offset and offset not in reached[key]:
+        elif offset and offset not in ends.get(key, ()):
             yield Finding(Wrong.OFFSET, stored.place, f"{name}: {offset} is the end of nothing that was applied")
         at[key] = offset
-    for key, ends in reached.items():
-        if at.get(key, 0) != max(ends):
-            yield Finding(Wrong.OFFSET, "/".join(map(str, key)), f"{at.get(key, 0)} in the end, applied to {max(ends)}")
+    for key, reached in ends.items():
+        if at.get(key, 0) != max(reached):
+            yield Finding(
+                Wrong.OFFSET, "/".join(map(str, key)), f"{at.get(key, 0)} in the end, applied to {max(reached)}"
+            )
 
 
 def _key(key: bytes) -> Input | None:

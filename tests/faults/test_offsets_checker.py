@@ -90,3 +90,9 @@ def test_what_other_groups_commit_and_what_is_no_offset_is_passed_over() -> None
     members = stored(OFFSETS, 10, struct.pack(">h", 2) + text(GROUP), b"")
     given = [*offsets(*COMMITTED), *others, members]
     assert offsets_checker.findings(CONTRACT, given, JOURNALED) == []
+
+
+def test_a_journal_that_is_none_is_found() -> None:
+    spoilt = [*JOURNALED, stored(JOURNAL, 9, b"", b"spoilt")]
+    [one] = offsets_checker.findings(CONTRACT, offsets(*COMMITTED), spoilt)
+    assert (one.wrong, one.where) == (Wrong.UNREADABLE, f"{JOURNAL}/0/9")

@@ -5,13 +5,13 @@ import re
 import resource
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tests.faults.checker import Topics, partition_of
 from tests.faults.poison_checker import Poison, Sick
-from tests.faults.processes import Connector, Router, gridhub, now_ms
+from tests.faults.processes import Connector, Router, Served, gridhub, now_ms
 from tests.faults.proxy import TO_BROKER, TO_CLIENT, Proxy, Weather
 from tests.proof import poisoning
 from tests.proof.plan import Family, Fault, Kind
@@ -23,8 +23,13 @@ IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S, DRAINING_WITHIN_S = 3.0, 2.0, 10.0
 SLOW_S = 0.1
 HOUR_S, DAY_S = 3_600, 86_400
 MOST_PUT_OUT = 6
+# After a rebalance a router may still say for a moment that it has what another has by now.
+NOTICED_WITHIN_S = 20.0
+# Whoever could not ask for the registry asks again after 30 s.
+TOLD_WITHIN_S = 45.0
 # A spool that has had a few messages is larger: what is open may grow no further.
 FULL_AT_BYTES = 40_000
+REFUSED = "registry version refused"
 # No import of a run takes this number of the registry, or one after it.
 UNWHOLE = 1_000
 
@@ -68,11 +73,22 @@ class Befalling:
         self._pass_until(lambda: not self._lasting)
         stage.wait_for(stage.cluster.is_whole, WHOLE_WITHIN_S)
         stage.wait_for(stage.are_ready, WHOLE_WITHIN_S)
+        self._look_for(lambda: all(map(self._has_told, stage.all_served())), TOLD_WITHIN_S)
+
+    def _has_told(self, served: Served) -> bool:
+        """Of the last version of the registry that cannot be taken, if there is one."""
+        versions = self.poison.versions
+        return not versions or max(versions) in refused(served.told())
 
     def _may_begin(self, fault: Fault, at: float) -> bool:
         """Its time has come; what was to be over by then is, also where mending took longer than planned; and who it needs is there."""
         lane = self._stage.plan.lane(fault)
-        is_free = all(self._stage.plan.lane(each.fault) is not lane for _, each, _ in self._lasting)
+        is_free = all(
+            self._stage.plan.lane(each.fault) is not lane
+            # Brokers and network are in it.
+            and not (each.fault.kind is Kind.DRAINING_KILLED and fault.family in {Family.BROKER, Family.NETWORK})
+            for _, each, _ in self._lasting
+        )
         return time.monotonic() >= at and is_free and self._has_all(fault)
 
     def _has_all(self, fault: Fault) -> bool:
@@ -381,8 +397,8 @@ class Befalling:
         owners: list[Router] = []
 
         def is_owned() -> bool:
-            owners.extend(stage.owners(partition_of(town.encode()), 0))
-            return bool(owners)
+            owners[:] = stage.owners(partition_of(town.encode()), 0)
+            return len(owners) == 1
 
         stage.wait_for(is_owned, WHOLE_WITHIN_S)  # a rebalance may be under way
         router = owners[0]
@@ -400,7 +416,17 @@ class Befalling:
         was kept for it is replayed.
         """
         stage, number = self._stage, partition_of(town.encode())
-        stage.wait_for(lambda: bool(stage.owners(number, 1)), WHOLE_WITHIN_S)
+        noticed = time.monotonic() + NOTICED_WITHIN_S
+
+        def is_sick() -> bool:
+            nonlocal noticed
+            if time.monotonic() > noticed:
+                # It was another that died: the owner has read its memory before.
+                noticed += NOTICED_WITHIN_S
+                self._restart(stage.owners(number, 0))
+            return bool(stage.owners(number, 1))
+
+        stage.wait_for(is_sick, WHOLE_WITHIN_S)
         folder = stage.data / f"state-{len(self.poison.sick)}"
         replayed = gridhub(stage.command_environment, "replay", "--export", str(folder))
         # What was put in is found; else all that was decided is decided so again.
@@ -412,11 +438,7 @@ class Befalling:
         assert ended.returncode == 0, ended.stderr
 
         def is_sound() -> bool:
-            for owner in stage.owners(number, 1):
-                stage.routers.down.add(owner)
-                stage.end(owner)
-                owner.begin()
-                stage.routers.down.discard(owner)
+            self._restart(stage.owners(number, 1))
             return bool(stage.owners(number, 0))
 
         stage.wait_for(is_sound, WHOLE_WITHIN_S)
@@ -426,6 +448,13 @@ class Befalling:
         assert again.returncode == 0, again.stdout + again.stderr
         sick = Sick(town, since, replaying, now_ms())
         self.poison = replace(self.poison, sick=(*self.poison.sick, sick))
+
+    def _restart(self, routers: Iterable[Router]) -> None:
+        for router in routers:
+            self._stage.routers.down.add(router)
+            self._stage.end(router)
+            router.begin()
+            self._stage.routers.down.discard(router)
 
     def _poison(self, fault: Fault, fallen: Fallen) -> Mend:
         stage = self._stage
@@ -440,6 +469,11 @@ class Befalling:
             poisoning.put(stage.cluster.bootstrap, poisoning.versions(number))
             self.poison = replace(self.poison, versions=self.poison.versions | {number})
         return lambda: None
+
+
+def refused(told: Iterable[Mapping[str, object]]) -> set[object]:
+    """The versions of the registry of which a process has told that it cannot take them."""
+    return {line["version"] for line in told if line["event"] == REFUSED}
 
 
 def _spooled(connector: Connector) -> float:

@@ -3,7 +3,6 @@
 import gc
 import json
 import shutil
-import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,8 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-from kafka.errors import KafkaError
 
 from tests.faults import checker, offsets_checker, personal_checker, poison_checker, push_checker
 from tests.faults.checker import Aside, Contract, Finding, Log, Run, Topics, Wrong, partition_of, place_of, register
@@ -26,9 +23,9 @@ from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, now_ms, spoken,
 from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
-from tests.proof.befall import Befalling, Fallen
+from tests.proof.befall import REFUSED, Befalling, Fallen, refused
 from tests.proof.plan import STATIONS, Family, Kind, plan
-from tests.proof.stage import PERIOD_S, RULES, UNAVAILABLE, WAIT_S, Stage
+from tests.proof.stage import PERIOD_S, RULES, UNAVAILABLE, WAIT_S, WHOLE_WITHIN_S, Stage
 
 # What is sent this long before a fault may be under way, and Kafka may be away this long after all serve again.
 UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 10_000
@@ -37,7 +34,6 @@ PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
 STUCK, ENDED, DEFECT = "stuck", "ended", "defect"
 """Beside what the checkers find: the run did not come to an end by itself; a process did not end in order when it was asked to, or has told of a defect."""
-REFUSED = "registry version refused"
 NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed over", REFUSED})
 """What no fault makes a process say, but of what was put in: nothing that it wrote is damaged, and nobody else writes."""
 IN_ORDER = frozenset({0, UNKNOWN_COMMIT, UNAVAILABLE})
@@ -98,10 +94,16 @@ def proved(seed: int, kept: Path | None = None) -> Result:
                 _stations(stage, fallen, poison, seen)
             else:
                 _pushers(stage, poison, seen)
-        except (AssertionError, KafkaError, OSError, subprocess.SubprocessError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever has broken it off stands in its result
             at = (each for each in traceback.extract_tb(error.__traceback__) if "proof" in each.filename)
             way = " ".join(f"{each.name}:{each.lineno}" for each in at)
-            seen.found.append((STUCK, _where(stage) if stage else "not ready at all", f"{way}: {str(error)[-3000:]}"))
+            seen.found.append(
+                (
+                    STUCK,
+                    _where(stage) if stage else "not ready at all",
+                    f"{way}: {type(error).__name__}: {str(error)[-3000:]}",
+                )
+            )
         finally:
             if stage:
                 seen.found += _of_processes(stage, poison)
@@ -158,6 +160,7 @@ def _at_rest(stage: Stage, seen: _Seen, poison: Poison) -> Aside:
 
     What was put in is judged, and what the other checkers are to leave out for it is returned.
     """
+    stage.wait_for(stage.are_ready, WHOLE_WITHIN_S)
     texts = spoken(stage.all_served())
     stage.end(*stage.routers.routers)
     last = stage.ended[-stage.plan.slots :]
@@ -265,8 +268,7 @@ def _of_processes(stage: Stage, poison: Poison) -> list[Told]:
         told = served.told() if served.log.exists() else []
         defects = (line for line in told if line["event"] in NEVER_TOLD and not _is_of(poison, line))
         found += [(DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
-        heard = {line["version"] for line in told if line["event"] == REFUSED}
-        if poison.versions and served not in stage.more and max(poison.versions) not in heard:
+        if poison.versions and served not in stage.more and max(poison.versions) not in refused(told):
             found.append((DEFECT, served.name, f"has not told of version {max(poison.versions)} of the registry"))
     return found
 
