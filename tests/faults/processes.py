@@ -336,8 +336,13 @@ def partitions_of(consumer: KafkaConsumer, topics: Iterable[str]) -> list[TopicP
     ]
 
 
-def unread(bootstrap: str, topics: Iterable[str]) -> int:
-    """How many records of the topics the routers have not committed. Where a transaction ended, an offset holds no record: so they are read."""
+def all_read(bootstrap: str, topics: Iterable[str]) -> bool:
+    """Whether the routers have committed all there is. Asked twice: where the topics end is asked first, and what is read meanwhile may be handed over."""
+    return all(_unread(bootstrap, topics) == 0 for _ in range(2))
+
+
+def _unread(bootstrap: str, topics: Iterable[str]) -> int:
+    """How many records the routers have not committed. Where a transaction ended, an offset holds no record: so they are read."""
     consumer = committed_reader(bootstrap, group_id=GROUP)
     try:
         partitions = partitions_of(consumer, topics)

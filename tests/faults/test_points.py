@@ -36,10 +36,10 @@ from tests.faults.processes import (
     Router,
     Routers,
     Served,
+    all_read,
     now_ms,
     simulated,
     spoken,
-    unread,
 )
 from tests.faults.ticket_checker import HANDED_OVER, INPUTS, WRITTEN, Judgement, RouterRun, Rule
 
@@ -168,7 +168,7 @@ class Town:
         """All that is wrong by now fails the test."""
         balance = self.connector.balance()
         routers = Routers([self.router])
-        routers.wait_for(lambda: routers.are_ready() and unread(self.broker.bootstrap, INPUTS) == 0, READ_WITHIN_S)
+        routers.wait_for(lambda: routers.are_ready() and all_read(self.broker.bootstrap, INPUTS), READ_WITHIN_S)
         now = now_ms()
         with self.router.frozen():  # else time goes on, and with it what is written, between one look and the next
             written = Topics.read(self.broker.bootstrap, within_s=READ_WITHIN_S, topics=WRITTEN)
@@ -320,7 +320,7 @@ class Cameras:
     def judged(self, since: int, store: Path) -> None:
         """All that is wrong fails the test. What alerts name since then is in the store, and is what it was."""
         balance = self.connector.balance()
-        until(lambda: unread(self.broker.bootstrap, PUSHED) == 0, READ_WITHIN_S)
+        until(lambda: all_read(self.broker.bootstrap, PUSHED), READ_WITHIN_S)
         with self.router.frozen():  # as above
             topics = Topics.read(self.broker.bootstrap, within_s=READ_WITHIN_S, topics=push_checker.RECORD_OF_TOPIC)
             again = self.follower.seen(topics, READ_WITHIN_S)

@@ -33,11 +33,11 @@ from tests.faults.processes import (
     Routers,
     Tail,
     Transactions,
+    all_read,
     now_ms,
     prepare,
     simulated,
     spoken,
-    unread,
 )
 from tests.faults.push_checker import RECORD_OF_TOPIC, Feed, Judgement, PushRun, pushes
 from tests.faults.pushing import ACCUSED, Heard, log_of, registry, senders_of
@@ -143,7 +143,7 @@ def test_both_balances_come_out_through_kills_of_broker_connectors_and_router(ca
             sent_s = time.monotonic() - began
             # Only once nothing is in a spool, all that was answered is on its topic.
             balances = {feed: connector.balance() for feed, connector in stage.connectors.items()}
-            stage.wait_for(lambda: unread(stage.broker.bootstrap, INPUTS) == 0, READ_WITHIN_S)
+            stage.wait_for(lambda: all_read(stage.broker.bootstrap, INPUTS), READ_WITHIN_S)
             texts = spoken([*stage.connectors.values(), *stage.routers.routers])
             # Time decides, too: with a router nothing would stand still between one look and the next.
             code = stage.routers.stop()

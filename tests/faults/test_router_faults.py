@@ -39,12 +39,12 @@ from tests.faults.processes import (
     Router,
     Routers,
     Transactions,
+    all_read,
     now_ms,
     partitions_of,
     prepare,
     simulated,
     spoken,
-    unread,
 )
 from tests.faults.ticket_checker import INPUTS, JOURNAL, NOTICED_MS, TICKETS, WRITTEN, Judgement, RouterRun, Rule
 
@@ -119,7 +119,7 @@ class Stage:
 
     def is_read(self) -> bool:
         """Whether the routers have committed all there is to read."""
-        return unread(self.broker.bootstrap, INPUTS) == 0
+        return all_read(self.broker.bootstrap, INPUTS)
 
     def stations(self, number: int, messages: int, interval_s: float) -> AbstractContextManager[Popen[bytes]]:
         """All stations, until they have sent so many messages."""

@@ -24,7 +24,7 @@ from hub.http_in import VENDOR_SHARE, HttpSettings
 from hub.kafka_log import MAX_BYTES
 from hub.lang import Text
 from tests.brokers import until
-from tests.faults.processes import unread
+from tests.faults.processes import all_read
 from tests.load.figures import MIB, Cell, Latency, Report, Table
 from tests.load.stage import FLOOD, MODEST, PATROL, Sending, Stage, Town, metrics, progress, surroundings, wait_for
 from tests.load.watching import Follower, Sample, Watcher
@@ -256,7 +256,7 @@ class _Run:
     def _settle(self) -> None:
         """Nothing is under way any more."""
         wait_for(
-            lambda: unread(self._stage.broker.bootstrap, INPUTS) == 0,
+            lambda: all_read(self._stage.broker.bootstrap, INPUTS),
             time.monotonic() + self._options.within,
             "nothing left to read",
             "等待全部读完",

@@ -14,7 +14,7 @@ from hub.partition import ROUTER_STATE, Arrived, Surroundings
 from hub.settings import Settings
 from hub.transactions import partition_of
 from tests.brokers import committed, until
-from tests.faults.processes import unread
+from tests.faults.processes import all_read
 from tests.load import recovery
 from tests.load.__main__ import main
 from tests.load.stage import PROBE, Stage, Town
@@ -59,7 +59,7 @@ def test_the_memory_that_is_computed_is_the_one_that_a_router_writes(tmp_path: P
         stage.route(0)
         sending = stage.send("some", "camera", town.pushes(PROBE), 400.0, 8, regions=30, messages=600)
         assert sending.done(30).heard() == {"200": 600}
-        until(lambda: unread(bootstrap, [recovery.INPUT]) == 0, 30)
+        until(lambda: all_read(bootstrap, [recovery.INPUT]), 30)
         stage.routers[0].stop()
         arrived = defaultdict(list)
         for one in committed(bootstrap, recovery.INPUT):

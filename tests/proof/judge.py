@@ -19,7 +19,7 @@ from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
 from tests.faults.offsets_checker import JOURNAL, OFFSETS
 from tests.faults.poison_checker import Poison
-from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, now_ms, spoken, unread
+from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, all_read, now_ms, spoken
 from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
@@ -151,7 +151,7 @@ def _settle(stage: Stage, inputs: Iterable[str]) -> dict[str, checker.Balance]:
     """All is sent, nothing is in a spool, and the routers have read all; what each connector has counted."""
     stage.wait_for(stage.are_sent, SENT_WITHIN_S)
     balances = {feed: connector.balance() for feed, connector in stage.connectors.items()}
-    stage.wait_for(lambda: unread(stage.cluster.bootstrap, inputs) == 0, READ_WITHIN_S)
+    stage.wait_for(lambda: all_read(stage.cluster.bootstrap, inputs), READ_WITHIN_S)
     return balances
 
 
@@ -184,7 +184,7 @@ def _stations(stage: Stage, fallen: Sequence[Fallen], poison: Poison, seen: _See
     log = Log.read(log_of(stage.data, "air"))
     last = max(message.attempts[-1].at for message in log.messages)
     decided = last + (PERIOD_S + WAIT_S) * 1000 + NOTICED_MS + 1_000
-    stage.wait_for(lambda: now_ms() > decided and unread(stage.cluster.bootstrap, INPUTS) == 0, READ_WITHIN_S)
+    stage.wait_for(lambda: now_ms() > decided and all_read(stage.cluster.bootstrap, INPUTS), READ_WITHIN_S)
     until = now_ms()
     aside = _at_rest(stage, seen, poison)
     topics, written = _read(stage, checker.RECORD_OF_TOPIC), _read(stage, WRITTEN)
