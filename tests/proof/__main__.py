@@ -30,8 +30,8 @@ from tests.proof.judge import Result, proved
 from tests.proof.planted import BUGS, Bug
 from tests.proof.pool import Brokers, carried_out, side_by_side
 
-FOLDER = ROOT / ".gridhub/proof"
-RUNS, PLANTED, RECOVERY = FOLDER / "runs.jsonl", FOLDER / "planted.jsonl", FOLDER / "recovery.jsonl"
+FOLDER, RESULTS = ROOT / ".gridhub/proof", ROOT / record.RESULTS
+RUNS, PLANTED, RECOVERY = RESULTS / "runs.jsonl", RESULTS / "planted.jsonl", RESULTS / "recovery.jsonl"
 FOUND_WITHIN, COUNTED, JOBS = 20, 150, 2
 
 
@@ -78,7 +78,7 @@ def _one(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    kept, brokers = record.Record(RUNS, record.Header.of(ROOT)), Brokers()
+    kept, brokers = record.Record(RUNS, record.Header.of(ROOT), FOLDER), Brokers()
 
     def todo() -> Iterator[int]:
         for seed in options.seeds or itertools.count(1):
@@ -115,7 +115,7 @@ def _planted(options: argparse.Namespace) -> int:
     for one in side_by_side(names, found, options.jobs):
         told[one["name"]] = one
         print(json.dumps(one, ensure_ascii=False), flush=True)
-        FOLDER.mkdir(parents=True, exist_ok=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps(told[name], ensure_ascii=False) + "\n" for name in BUGS if name in told)
         PLANTED.write_text("".join(lines), encoding="utf-8")
     return 0 if all(one["seed"] for one in told.values()) else 1
@@ -147,6 +147,7 @@ def _recovery(_options: argparse.Namespace) -> int:
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout)
     if done.returncode == 0:
+        RESULTS.mkdir(parents=True, exist_ok=True)
         RECOVERY.write_text(json.dumps({"commit": commit, "told": done.stdout}) + "\n", encoding="utf-8")
     return done.returncode
 

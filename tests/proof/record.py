@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,8 @@ import psutil
 
 from tests.proof.judge import Result
 
+RESULTS = "tests/proof/results"
+TRIED = (":/", ":(exclude,top)README.md", f":(exclude,top){RESULTS}")
 BEGIN, END = "<!-- what the proof shows, written by python -m tests.proof table -->", "<!-- end of the proof -->"
 
 
@@ -32,7 +35,9 @@ class Header:
 
 
 def commit_of(root: Path) -> str:
-    """Raises ValueError where there is none, or what is there is something else."""
+    """The last one that changed what is tried: all but what results are written into. Raises ValueError where there is none, or what is there is
+    something else.
+    """
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
@@ -40,9 +45,11 @@ def commit_of(root: Path) -> str:
             raise ValueError(f"what is here is no commit: git {' '.join(words)} says {done.stderr.strip()}")
         return done.stdout.strip()
 
-    if git("status", "--porcelain"):
+    if git("status", "--porcelain", "--", *TRIED):
         raise ValueError("there are changes that no commit has: a record is of one commit")
-    return git("rev-parse", "--short=12", "HEAD")
+    if commit := git("log", "-1", "--format=%h", "--abbrev=12", "--", *TRIED):
+        return commit
+    raise ValueError("what is here is no commit")
 
 
 def machine() -> str:
@@ -54,12 +61,14 @@ def machine() -> str:
 class Record:
     """JSON lines: a header, then one line for each run. A line that a kill has torn is none, and its run is made again."""
 
-    def __init__(self, path: Path, header: Header) -> None:
-        """Goes on with what is there. Raises ValueError where that is of another commit."""
+    def __init__(self, path: Path, header: Header, aside: Path) -> None:
+        """Goes on with what is there; where that is of another commit, it is put into the folder `aside`, and a new one begun."""
         self._path = path
         self.header, self.results = read(path) or (header, [])
         if self.header.commit != header.commit:
-            raise ValueError(f"{path} is of {self.header.commit}, not of {header.commit}: take another file")
+            aside.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, aside / f"{self.header.commit}-{path.name}")
+            self.header, self.results = header, []
         lines = (asdict(self.header), *map(asdict, self.results))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")

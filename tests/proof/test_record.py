@@ -29,12 +29,12 @@ WRONG = replace(MET, seed=9, findings=(("lost", "a | b", "answered once, 0 recor
 
 def test_it_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "runs.jsonl"
-    begun = Record(path, HEADER)
+    begun = Record(path, HEADER, tmp_path)
     begun.add(MET)
     begun.add(WRONG)
     with path.open("a", encoding="utf-8") as file:
         file.write(IDLE.as_json()[:40])
-    again = Record(path, replace(HEADER, began="2026-11-26"))
+    again = Record(path, replace(HEADER, began="2026-11-26"), tmp_path)
     assert again.header == HEADER
     assert again.results == [MET, WRONG]
     again.add(IDLE)
@@ -42,23 +42,47 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
 
 
 def test_a_record_is_of_one_commit(tmp_path: Path) -> None:
-    Record(tmp_path / "runs.jsonl", HEADER).add(MET)
-    with pytest.raises(ValueError, match="0123456789ab, not of other"):
-        Record(tmp_path / "runs.jsonl", replace(HEADER, commit="other"))
+    path, aside = tmp_path / "runs.jsonl", tmp_path / "aside"
+    Record(path, HEADER, aside).add(MET)
+    other = replace(HEADER, commit="other")
+    assert Record(path, other, aside).results == []
+    assert record.read(path) == (other, [])
+    assert record.read(aside / "0123456789ab-runs.jsonl") == (HEADER, [MET])
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=folder, check=True)
+
+
+def commit(root: Path, name: str, text: str) -> str:
+    """What is tried, after a file is committed."""
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text, encoding="utf-8")
+    git(root, "add", name)
+    git(root, "commit", "-q", "-m", name)
+    return record.commit_of(root)
 
 
 def test_what_no_commit_has_is_not_recorded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no commit"):
         record.commit_of(tmp_path)
-    for words in (
-        ["init", "-q"],
-        ["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-q", "--allow-empty", "-m", "x"],
-    ):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    assert len(record.commit_of(tmp_path)) == 12
+    git(tmp_path, "init", "-q")
+    with pytest.raises(ValueError, match="no commit"):
+        record.commit_of(tmp_path)
+    assert len(commit(tmp_path, "program.py", "1")) == 12
     (tmp_path / "new").touch()
     with pytest.raises(ValueError, match="changes"):
         record.commit_of(tmp_path)
+
+
+def test_what_results_are_written_into_is_not_what_is_tried(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    tried = commit(tmp_path, "program.py", "1")
+    assert commit(tmp_path, "README.md", "the table") == tried
+    assert commit(tmp_path, f"{record.RESULTS}/runs.jsonl", "a run") == tried
+    (tmp_path / record.RESULTS / "runs.jsonl").write_text("two runs", encoding="utf-8")
+    assert record.commit_of(tmp_path) == tried
+    assert commit(tmp_path, "program.py", "2") != tried
 
 
 def test_a_run_counts_when_a_fault_met_something() -> None:
