@@ -1,4 +1,4 @@
-"""What time it is, also where this machine's clock is wrong: then it is what the broker's says.
+"""What time it is, also where this machine's clock or the broker's is wrong: of two that agreed, the one that jumped.
 
 What a wrong time has marked stays marked: a message accepted "tomorrow" is too old, and its alert too late for a ticket.
 """

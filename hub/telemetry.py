@@ -99,10 +99,10 @@ class FeedTelemetry(Telemetry):
         """So far this machine's clock is ahead of the broker's now."""
 
     def clock_off(self, ahead_s: float) -> None:
-        """They differ too much: the broker's time counts."""
+        """They differ by more than a minute: of the two the one that has not jumped counts."""
 
     def clock_right(self, ahead_s: float) -> None:
-        """They agree again, and this machine's counts."""
+        """They agree again."""
 
     def spooling(self, messages: int) -> None:
         """The spool is no longer empty, or was not at the start: it has so many."""

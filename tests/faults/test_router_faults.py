@@ -274,7 +274,7 @@ def kill_in_transaction(routers: Routers, transactions: Transactions, chance: ra
     def is_killed() -> bool:
         killed = routers.killed_in_transaction(chance, transactions)
         if killed is None:
-            time.sleep(chance.uniform(0, 0.05))
+            time.sleep(chance.uniform(0, 0.05))  # not always at the same point of its round
             return False
         router, at = killed
         router.start()
