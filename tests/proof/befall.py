@@ -20,7 +20,7 @@ from tests.proof.stage import WHOLE_WITHIN_S, Stage
 # Half of what befalls routers does so wherever they are: also between a commit and what follows from it, where no transaction is open.
 ANYWHERE = 0.5
 IN_TRANSACTION_WITHIN_S, PENDING_WITHIN_S, DRAINING_WITHIN_S = 3.0, 2.0, 10.0
-SLOW_S = 0.1
+SLOW_S = 0.2
 HOUR_S, DAY_S = 3_600, 86_400
 MOST_PUT_OUT = 6
 # After a rebalance a router may still say for a moment that it has what another has by now.
@@ -241,7 +241,7 @@ class Befalling:
         return self._stage.connectors[feeds[fault.whom % len(feeds)]]
 
     def _caught_draining(self, connector: Connector, outage_s: float) -> None:
-        """Kafka stands still, and comes back over a slow network; until the spool has handed over some of what it has, if it ever does."""
+        """Kafka stands still, and comes back over a slow network; until the spool has some of what it has on the way there, if it ever does."""
         cluster = self._stage.cluster
         stopped = [cluster.java(node) for node in range(cluster.nodes)]
         for java in stopped:
@@ -257,9 +257,14 @@ class Befalling:
             nonlocal most
             now = _spooled(connector)
             most = max(most, now)
-            return now < most
+            # The first to leave is what Kafka had before the outage.
+            return 0 < most >= 2 * now
 
         self._look_for(is_draining, DRAINING_WITHIN_S)
+        # What is on the way is lost with the connections.
+        connector.process.send_signal(signal.SIGSTOP)
+        for proxy in cluster.proxies:
+            proxy.reset()
 
     def _look_for(self, is_so: Callable[[], bool], within_s: float) -> None:
         """Tends them until it is so, or the time is over."""
