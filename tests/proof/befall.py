@@ -6,7 +6,6 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tests.faults.checker import Topics, partition_of
@@ -256,6 +255,8 @@ class Befalling:
         def is_draining() -> bool:
             nonlocal most
             now = _spooled(connector)
+            if now is None:
+                return False
             most = max(most, now)
             # The first to leave is what Kafka had before the outage.
             return 0 < most >= 2 * now
@@ -481,14 +482,13 @@ def refused(told: Iterable[Mapping[str, object]]) -> set[object]:
     return {line["version"] for line in told if line["event"] == REFUSED}
 
 
-def _spooled(connector: Connector) -> float:
-    """How many messages it says its spool has; 0, too, where it says nothing."""
-    with suppress(OSError):
-        return max(
-            map(float, re.findall(r"^gridhub_spool_messages\{.*\} (\S+)$", connector.get("/metrics"), re.MULTILINE)),
-            default=0.0,
-        )
-    return 0.0
+def _spooled(connector: Connector) -> float | None:
+    """How many messages it says its spool has; None where it says nothing."""
+    try:
+        told = connector.get("/metrics")
+    except OSError:
+        return None
+    return max(map(float, re.findall(r"^gridhub_spool_messages\{.*\} (\S+)$", told, re.MULTILINE)), default=0.0)
 
 
 def _jump_s(fault: Fault) -> int:
