@@ -177,7 +177,7 @@ class PushRun:
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A record of a sender's message. `device`: by the name of who pushes for it, empty where none is named. `told_of`: the messages that were
-    told its id; `sender`: empty where neither that nor the device tells.
+    told its id; `sender`: empty where neither that nor the device tells. `is_replayed`: whether it came out of the dead letters.
     """
 
     stored: Stored
@@ -186,6 +186,7 @@ class Kept:
     device: str
     sender: str
     told_of: tuple[Push, ...] = ()
+    is_replayed: bool = False
 
     @property
     def place(self) -> str:
@@ -221,8 +222,11 @@ class Judgement:
         for feed in run.feeds:
             of_id = _told(feed.pushes)
             letters = [each for each in self.records[DEAD_LETTERS] if each.fields["feed"] == feed.name]
-            alerts = [_kept(each, feed, of_id) for each in self.records[feed.topic]]
-            sent = [each for each in alerts if place_of(each.stored) not in aside.again]
+            alerts = [
+                replace(_kept(each, feed, of_id), is_replayed=place_of(each.stored) in aside.again)
+                for each in self.records[feed.topic]
+            ]
+            sent = [each for each in alerts if not each.is_replayed]
             self.found += _messages(feed, of_id, sent, [_kept(each, feed, of_id) for each in letters])
             accepted |= {place_of(each.stored): each for each in alerts}
         accepted |= self._handed_over(accepted)
@@ -441,7 +445,8 @@ def _since(records: Iterable[Kept], since: int) -> int:
 def _decided_in_order(accepted: Mapping[Place, Kept], decisions: Iterable[Written], aside: Aside) -> Iterator[Finding]:
     """Within a town a device's alerts are decided in the order in which they were accepted; a repetition is one of something.
 
-    What a quarantine had kept aside, and was replayed, comes behind what was sent later: among itself it has the same order.
+    What a quarantine had kept aside, and was replayed, comes behind what was sent later, also in a town that it is handed over to: among itself it has
+    the same order.
     """
     latest: dict[tuple[str, str, str, bool], Kept] = {}
     decided: set[tuple[str, str]] = set()
@@ -457,7 +462,7 @@ def _decided_in_order(accepted: Mapping[Place, Kept], decisions: Iterable[Writte
         decided.add((town, record.id))
         if fields["outcome"] in NO_CHANGE or not record.sender:
             continue
-        lane = record.sender, record.device, town, place in aside.again
+        lane = record.sender, record.device, town, record.is_replayed
         before = latest.setdefault(lane, record)
         if record.accepted_at < before.accepted_at:
             earlier = before.accepted_at - record.accepted_at

@@ -981,8 +981,11 @@ def test_a_dead_letter_of_the_router_is_found(*, spool: bool) -> None:
     assert "poison" in found[0].detail
 
 
-def with_poison(*, spool: bool) -> PushRun:
-    """On each input lies what nobody sent, with its letter and its decision; two alerts of a camera are kept aside, another comes, and they come again."""
+def with_poison(*, spool: bool, town: str = HOME) -> PushRun:
+    """On each input lies what nobody sent, with its letter and its decision; two alerts of a camera are kept aside, another comes, and they come again.
+
+    `town`: which decides the camera's.
+    """
     s = story(spool=spool)
     invalid: dict[Stored, str] = {}
     again: list[Stored] = []
@@ -1011,11 +1014,10 @@ def with_poison(*, spool: bool) -> PushRun:
         keeps_aside(alert(name, s.now), "quarantined")
         s.heard("camera", "cam", n, (name, "published"))
     s.sent("camera", "cam", 22)
-    s.alert("camera", "cam/Z", "expired", device="cam")
+    s.alert("camera", "cam/Z", "expired", device="cam", town=town)
     s.heard("camera", "cam", 22, ("cam/Z", "published"))
     for name, moment in zip(("cam/X", "cam/Y"), moments, strict=True):
-        again.append(alert(name, moment))
-        s.decides(again[-1], name, HOME, "expired", "cam")
+        again.append(s.alert("camera", name, "expired", device="cam", accepted_at=moment, town=town))
     aside = Aside(
         invalid={place_of(stored): why for stored, why in invalid.items()},
         poison=poison,
@@ -1025,9 +1027,11 @@ def with_poison(*, spool: bool) -> PushRun:
     return replace(s.run(), aside=aside)
 
 
+@pytest.mark.parametrize("town", [HOME, OTHER])
 @WORLDS
-def test_nothing_is_found_where_what_is_kept_aside_is_judged_elsewhere(*, spool: bool) -> None:
-    assert push_checker.findings(with_poison(spool=spool)) == []
+def test_nothing_is_found_where_what_is_kept_aside_is_judged_elsewhere(*, spool: bool, town: str) -> None:
+    """Also where it is handed over when it comes again, behind what was handed over meanwhile."""
+    assert push_checker.findings(with_poison(spool=spool, town=town)) == []
 
 
 @WORLDS
