@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import psutil
+
 from tests.faults.checker import Topics, partition_of
 from tests.faults.poison_checker import Poison, Sick
 from tests.faults.processes import Connector, Router, Served, gridhub, now_ms
@@ -309,8 +311,10 @@ class Befalling:
             case _:
                 if fault.kind is Kind.LEADER_KILLED:
                     node = cluster.leader(fault.whom)
-                for java in [cluster.java(each) for each in (two if fault.kind is Kind.TWO_KILLED else [node])]:
+                killed = [cluster.java(each) for each in (two if fault.kind is Kind.TWO_KILLED else [node])]
+                for java in killed:
                     java.kill()
+                psutil.wait_procs(killed, WHOLE_WITHIN_S)
         return self._whole
 
     def _restarted_in_turn(self) -> None:

@@ -68,7 +68,7 @@ class Cluster:
 
     def __init__(self, data: Path, nodes: int, running: ExitStack) -> None:
         first = _free_ports(nodes)
-        self.nodes = nodes
+        self.nodes, self._first = nodes, first
         self.proxies = [Proxy(first + node) for node in range(nodes)]
         for proxy in self.proxies:
             running.callback(proxy.close)
@@ -102,7 +102,10 @@ class Cluster:
         return whom % self.nodes if found is None else found
 
     def is_whole(self) -> bool:
-        """Whether each partition has a leader, and all its copies are in sync; not, where nobody answers."""
+        """Whether each node serves, each partition has a leader, and all its copies are in sync; not, where nobody answers.
+
+        Of one that has just been killed the others know only when its session is over, or when it is back.
+        """
 
         def whole(admin: KafkaAdminClient) -> bool:
             partitions = [one for topic in admin.describe_topics() for one in topic["partitions"]]
@@ -110,7 +113,12 @@ class Cluster:
                 len(one["isr_nodes"]) == len(one["replica_nodes"]) and one["leader_id"] > 0 for one in partitions
             )
 
-        return bool(self._told(whole))
+        return all(map(self._serves, range(self.nodes))) and bool(self._told(whole))
+
+    def _serves(self, node: int) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self._first + node), ASKED_WITHIN_MS / 1000):
+            return True
+        return False
 
     def put_out(self, router: Router) -> None:
         """Takes the membership in the routers' group from one that may not know it yet. It joins again by itself."""
