@@ -16,7 +16,7 @@ from hub import topics
 from hub.changelog import look, sound
 from hub.clock import CLOCKS_DIFFER_S, FIRST_PROBES_S, PROBE_S, Clock
 from hub.command import UNKNOWN_OUTCOME
-from hub.core.errors import AbortReason, Misconfigured, Unavailable
+from hub.core.errors import AbortReason, HubError, Misconfigured, Unavailable
 from hub.core.in_force import InForce
 from hub.core.rules import Rule
 from hub.lang import Text, progress
@@ -54,6 +54,8 @@ REGISTRY_S = 1.0
 # A question that is not answered takes seconds, in which nothing is decided.
 REGISTRY_AWAY_S = 30.0
 LAG_S = 5.0
+SILENT_S = 120.0
+"""Of what nothing has come for so long, while Kafka answers and has more, nothing comes any more. The turns of all other inputs take a few seconds."""
 REBUILD_PART_S = 0.1
 ABORTS_IN_A_ROW = 20
 STOP_WITHIN_S = 9.0
@@ -86,7 +88,7 @@ def run(settings: Settings, slot: int) -> int:
             router.connect()
             telemetry.serving({"metrics": server.server_port})
             router.run()
-    except (Fenced, Torn) as error:
+    except (Fenced, Torn, Silent) as error:
         raise Unavailable(str(error)) from error
     finally:
         telemetry.stopping()
@@ -94,6 +96,10 @@ def run(settings: Settings, slot: int) -> int:
         server.stop()
     telemetry.stopped({}, drained=True)
     return 0
+
+
+class Silent(HubError):
+    """The client is alive and brings nothing: the process ends, for its keeper to start it again."""
 
 
 class Router:
@@ -136,16 +142,20 @@ class Router:
         self._next_tick = self._next_probe = self._next_lag = self._next_registry = 0.0
         self._behind_since: dict[tuple[str, int], tuple[int, float]] = {}
         """Where an input ended when it was seen to be behind, and when that was (monotonic)."""
+        self._held_back: set[tuple[str, int]] = set()
+        self._stood: dict[tuple[str, int], tuple[int, int]] = {}
+        """Where an input stands of which Kafka has more, and how many looks in a row, `LAG_S` apart, have found it there."""
 
     # ---- what others see
 
     def reasons(self) -> list[str]:
         """Why the process is not ready; asked on the server's thread."""
         rebuild = self._rebuild
+        reads = rebuild.reads if rebuild else ""
         why = [
             (bool(self._away), Text(f"Kafka: {self._away}", f"Kafka：{self._away}")),
             (not self._joined, Text("not in the group yet", "尚未加入消费组")),
-            (rebuild is not None, Text("rebuilding its memory", "正在重建内存状态")),
+            (rebuild is not None, Text(f"rebuilding its memory: {reads}", f"正在重建内存状态：{reads}")),
             (self._clock_off, Text("the clock differs from the broker's", "本机时钟与 Kafka 相差过大")),
             (self._stop.is_set(), Text("ending", "正在结束")),
         ]
@@ -202,7 +212,7 @@ class Router:
         return None
 
     def run(self) -> None:
-        """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Misconfigured (memory that this version cannot read),
+        """Works until `stop` is set. Raises UnknownOutcome, Fenced, Torn, Silent, Misconfigured (memory that this version cannot read),
         Unavailable (it cannot go on, though Kafka answers).
         """
         while not self._stop.is_set():
@@ -267,6 +277,9 @@ class Router:
             self._aborts += 1
             if self._aborts > ABORTS_IN_A_ROW:
                 raise Unavailable(f"{self._aborts} transactions in a row came to nothing: {error}") from error
+        self._stood.clear()  # what Kafka does not answer for is no silence of the client
+        if self._rebuild:
+            self._rebuild.since = time.monotonic()
         wait_s = BACK_OFF_S[0]
         if self._stop.wait(wait_s) and isinstance(error, Unavailable):
             return  # no transaction was open
@@ -310,6 +323,7 @@ class Router:
         mine = {} if assignment.lost or assignment.generation != generation + 1 else self._partitions
         self._telemetry.given_away(self._partitions.keys() - assignment.partitions)
         self._behind_since.clear()  # others may have read on since
+        self._stood.clear()
         self._around = replace(self._around, generation=assignment.generation)
         self._partitions = {number: one for number, one in mine.items() if number in assignment.partitions}
         self._waiting.clear()
@@ -322,6 +336,17 @@ class Router:
 
     def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
         if not rebuild.go_on(self._settings, member, self._client_id):
+            # A transaction of the last owner may last as long as it may.
+            limit_s = SILENT_S + self._settings.router.transaction_timeout_ms / 1000
+            if time.monotonic() - rebuild.since > limit_s:
+                raise Silent(
+                    str(
+                        Text(
+                            f"the rebuild waits for {rebuild.reads}, of which nothing has come for {limit_s:g} s",
+                            f"重建内存状态在等待 {rebuild.reads}，已有 {limit_s:g} 秒没有读到数据",
+                        )
+                    )
+                )
             return
         for partition in rebuild.partitions(self._settings, self._around, self._telemetry):
             self._partitions[partition.number] = partition
@@ -353,6 +378,7 @@ class Router:
             if len(waiting) > MOST_WAITING:
                 paused |= {(topic, number) for topic in waiting.ahead(member.behind(number))}
         member.pause_only(paused)
+        self._held_back = paused
 
     def _work(self, polled: Polled, records: Mapping[int, Sequence[Arrived]]) -> None:
         """All of it in one transaction; where one record makes that impossible, in as many as it takes to find it."""
@@ -533,6 +559,24 @@ class Router:
                 if behind:
                     self._behind_since[topic, number] = then, since
                 self._telemetry.lag(topic, number, behind, now - since)
+                self._listen(topic, number, position, end)
+
+    def _listen(self, topic: str, number: int, position: int, end: int) -> None:
+        """Raises Silent where nothing has come of an input for too long."""
+        stood, looks = self._stood.pop((topic, number), (-1, 0))
+        if position >= end or (topic, number) in self._held_back:
+            return
+        looks = looks + 1 if stood == position else 0
+        if looks * LAG_S >= SILENT_S:
+            raise Silent(
+                str(
+                    Text(
+                        f"nothing has come of {topic}/{number} for {looks * LAG_S:g} s, though Kafka has more and answers",
+                        f"{topic}/{number} 已有 {looks * LAG_S:g} 秒没有读到数据，而 Kafka 有应答且仍有未读记录",
+                    )
+                )
+            )
+        self._stood[topic, number] = position, looks
 
 
 def _in_order(records: Mapping[int, Sequence[Arrived]]) -> list[Arrived]:
@@ -555,7 +599,10 @@ class _Rebuild:
 
     def __init__(self, numbers: Collection[int]) -> None:
         self.numbers = frozenset(numbers)
-        self._began = time.monotonic()
+        self.since = self._began = time.monotonic()
+        """When it came on last."""
+        self.reads: str = Member.GROUP
+        """The topic or the group, and of which partitions."""
         self._offsets: dict[int, dict[str, int]] = {}
         self._whole: Whole | None = None
         self._last: dict[int, dict[bytes | None, bytes]] = {number: {} for number in self.numbers}
@@ -575,14 +622,18 @@ class _Rebuild:
         for number in sorted(self.numbers - self._offsets.keys()):
             offsets = member.committed(number)
             if offsets is None:
+                self.reads = f"{Member.GROUP}/{number}"
                 return False  # a transaction of the last owner is not decided yet
             self._offsets[number] = offsets
+            self.since = time.monotonic()
         if self._whole is None:
             reached("rebuild.offsets")
             self._whole = Whole(settings, [ROUTER_STATE], client_id, self.numbers)
+            self.reads = f"{ROUTER_STATE}/{', '.join(map(str, sorted(self.numbers)))}"
         until = time.monotonic() + REBUILD_PART_S
         while not self._whole.complete():
             for arrived in self._whole.read(REBUILD_PART_S):
+                self.since = time.monotonic()
                 last = self._last[arrived.partition]
                 if arrived.value is None:
                     last.pop(arrived.key, None)

@@ -30,6 +30,7 @@ from hub.core.errors import AbortReason, Unavailable
 from hub.core.events import AirAlert, AlarmValue, DeadLetter, Decision, Journal, Outcome, Signal
 from hub.core.town import Input, Output, Town, decide
 from hub.partition import Outgoing
+from hub.router import Silent
 from hub.settings import KafkaSettings, RouterSettings, Settings
 from hub.topics import Topic as HubTopic
 from hub.topics import create
@@ -700,6 +701,50 @@ def test_what_failed_before_the_commit_has_not_happened(
     }
     assert len(decisions(empty)) == 4
     assert journal(empty)
+
+
+def test_transactions_that_come_to_nothing_again_and_again_end_the_process(
+    scripted: ScriptedBroker, empty: str, start: Callable[..., RouterThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4.5. Kafka answers, so nothing is gained by going on; the next life decides once."""
+    monkeypatch.setattr("hub.router.ABORTS_IN_A_ROW", 3)
+    scripted.on_request[scripted.TXN_OFFSET_COMMIT] = lambda asked: offsets_refused(asked, IllegalGenerationError)
+    send(empty, alarm(1))
+    router = start()
+    error = router.ended()
+    assert isinstance(error, Unavailable)
+    assert str(error).startswith("4 transactions in a row came to nothing")
+    scripted.on_request.clear()
+    router = start()
+    assert [one.outcome for one in decided(empty, 1)] == [Outcome.OPENED]
+    router.stop()
+    assert len(journal(empty)) == len(decisions(empty)) == 1
+
+
+def test_an_input_that_falls_silent_though_kafka_has_more_ends_the_process(
+    scripted: ScriptedBroker, empty: str, start: Callable[..., RouterThread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is alive, its group has it, and fetches bring nothing: an alert would wait for good. The next life decides it."""
+    monkeypatch.setattr("hub.router.LAG_S", 0.1)
+    monkeypatch.setattr("hub.router.SILENT_S", 2.0)
+
+    def nothing(asked: Asked) -> Instead:
+        time.sleep(0.1)  # as long as the broker waits for something new
+        request = asked.request
+        return Instead(asked.answer(throttle_time_ms=0, error_code=0, session_id=request.session_id, responses=[]))
+
+    router = start()
+    router.until_ready()
+    scripted.on_request[scripted.FETCH] = nothing
+    send(empty, alarm(1))
+    error = router.ended()
+    assert isinstance(error, Silent)
+    assert str(error).startswith("nothing has come of alerts.air/")
+    assert decisions(empty) == []
+    scripted.on_request.clear()
+    router = start()
+    assert [one.outcome for one in decided(empty, 1)] == [Outcome.OPENED]
+    router.stop()
 
 
 def test_a_router_that_others_have_replaced_commits_nothing(

@@ -16,7 +16,7 @@ from hub.core.in_force import InForce
 from hub.core.town import Town
 from hub.partition import Arrived, Partition, Surroundings
 from hub.registry import Versions
-from hub.router import REGISTRY_AWAY_S, REGISTRY_S, Router, _Rebuild
+from hub.router import REGISTRY_AWAY_S, REGISTRY_S, Router, Silent, _Rebuild
 from hub.settings import Settings
 from hub.transactions import BrokerClock, Member, Polled, Transactions, Watchdog, Whole
 from hub.wire import Wire
@@ -217,6 +217,78 @@ def told_lags(
         router._tell_lag(member)
         now += 5.0
     return telemetry.named("lag")
+
+
+@pytest.mark.parametrize(
+    ("positions", "looks", "silent"),
+    [
+        ([3] * 25, 0, True),
+        ([3] * 24, 0, False),
+        ([3] * 20 + [4] * 20, 0, False),
+        # Kafka has no more; it has been away meanwhile.
+        ([9] * 40, 0, False),
+        ([3] * 40, 20, False),
+    ],
+)
+def test_an_input_of_which_nothing_comes_though_kafka_has_more_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, positions: list[int], looks: int, silent: bool
+) -> None:
+    """Seen every five seconds. `looks`: after so many, and each so many, Kafka was away."""
+    router, member = silent_router()
+    monkeypatch.setattr(router._transactions, "renew", lambda: None)
+    router._member = member
+
+    def all_looks() -> None:
+        for number, position in enumerate(positions):
+            if looks and number % looks == 0:
+                router._recover(Unavailable("away"))
+            member.position.return_value = position
+            router._tell_lag(member)
+
+    if silent:
+        with pytest.raises(Silent, match="nothing has come of readings/3 for 120 s"):
+            all_looks()
+    else:
+        all_looks()
+
+
+def test_what_is_held_back_is_not_silent() -> None:
+    router, member = silent_router()
+    member.position.return_value = 3
+    router._held_back = {("readings", HERE)}
+    for _ in range(40):
+        router._tell_lag(member)
+
+
+def silent_router() -> tuple[Router, mock.Mock]:
+    """One of one partition, of which nothing waits in memory; `readings` ends at 9."""
+    router = Router(Settings(), 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
+    router._partitions[HERE] = Partition(HERE)
+    member = mock.Mock(spec=Member)
+    member.ends.return_value = {HERE: {"readings": 9}}
+    return router, member
+
+
+def test_a_rebuild_that_brings_nothing_any_more_ends_the_process_and_says_what_it_has_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("hub.router.time", SimpleNamespace(monotonic=lambda: now))
+    router = Router(Settings(), 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
+    monkeypatch.setattr(router._transactions, "renew", lambda: None)
+    member = router._member = mock.Mock(spec=Member)
+    member.committed.side_effect = [OFFSETS, None, None, None, None, None]
+    rebuild = router._rebuild = _Rebuild([HERE, 4])
+    router._go_on_rebuilding(member, rebuild)
+    assert "rebuilding its memory: gridhub-router/4" in router.reasons()
+    now += 134
+    router._go_on_rebuilding(member, rebuild)
+    router._recover(Unavailable("away"))
+    now += 134
+    router._go_on_rebuilding(member, rebuild)
+    now += 2
+    with pytest.raises(Silent, match="waits for gridhub-router/4, of which nothing has come for 135 s"):
+        router._go_on_rebuilding(member, rebuild)
 
 
 def test_a_transaction_takes_no_more_than_it_should_and_the_partitions_take_turns() -> None:
