@@ -4,8 +4,10 @@ them in all logs (tests/conftest.py).
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 LOGS = ("*.log", "said")
 """What the output of a process that a test starts is called."""
@@ -34,6 +36,15 @@ SENT_ELSEWHERE = (
     *(f"demo-{vendor['id']}-key" for vendor in tomllib.loads(VENDORS.read_text(encoding="utf-8"))["vendors"]),
 )
 ALL_OF_A_PERSON = f"{PERSON} {MOBILE} {IDENTITY_CARD} {PLATE}"
+
+
+@contextmanager
+def searched(prefix: str) -> Iterator[Path]:
+    """A temporary folder, outside of that which the end of the test run looks through; its logs are searched before it goes."""
+    with TemporaryDirectory(prefix=prefix) as name:
+        folder = Path(name)
+        yield folder
+        assert not (found := leaks(folder)), found
 
 
 def planted_in(text: str, values: Iterable[str] = PLANTED) -> list[str]:

@@ -25,6 +25,7 @@ from kafka.errors import KafkaError
 
 from tests.brokers import Broker, until
 from tests.faults.checker import Balance, Message, Stored, Topics
+from tests.planted import PLANTED, SENT_ELSEWHERE, planted_in
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S, JOINED_WITHIN_S, COMMANDED_WITHIN_S = 30.0, 45.0, 180.0
@@ -120,12 +121,14 @@ class Served:
 
 
 def spoken(processes: Iterable[Served]) -> dict[str, str]:
-    """What each has logged over all its lives, and what the metrics of its present life say, if it has one."""
+    """What each has logged over all its lives, and what the metrics of its present life say, if it has one; no secret that was sent or put in."""
     texts = {}
     for each in processes:
         texts[f"{each.name}.log"] = each.log.read_text(encoding="utf-8", errors="replace")
         if each.process.poll() is None:
             texts[f"{each.name} metrics"] = each.get("/metrics")
+    secrets = {name: found for name, text in texts.items() if (found := planted_in(text, PLANTED + SENT_ELSEWHERE))}
+    assert not secrets, secrets
     return texts
 
 

@@ -16,8 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hub.http_in import VENDOR_SHARE, HttpSettings
@@ -28,6 +26,7 @@ from tests.faults.processes import all_read
 from tests.load.figures import MIB, Cell, Latency, Report, Table
 from tests.load.stage import FLOOD, MODEST, PATROL, Sending, Stage, Town, metrics, progress, surroundings, wait_for
 from tests.load.watching import Follower, Sample, Watcher
+from tests.planted import searched
 
 DECISIONS, INPUTS = "decisions", ("alerts.camera", "alerts.patrol", "handed-over")
 FIRST_RATE, MOST_RATE, HALVINGS = 100.0, 6400.0, 2
@@ -108,8 +107,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Report:
     """The whole run."""
-    with TemporaryDirectory(prefix="gridhub-load-") as folder, ExitStack() as running:
-        stage = running.enter_context(Stage(Path(folder), Town()))
+    with searched("gridhub-load-") as folder, ExitStack() as running:
+        stage = running.enter_context(Stage(folder, Town()))
         stage.connect("camera")
         stage.connect("patrol")
         stage.route(0)

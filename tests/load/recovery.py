@@ -18,8 +18,6 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from kafka import KafkaProducer
@@ -38,6 +36,7 @@ from tests.faults.processes import Router, Served
 from tests.load.figures import Report, Table
 from tests.load.stage import CAMERAS, PROBE, Stage, Town, metric, progress, surroundings, wait_for
 from tests.load.watching import Follower
+from tests.planted import searched
 
 INPUT, DECISIONS = "alerts.camera", "decisions"
 BATCH = RouterSettings().max_records
@@ -167,8 +166,8 @@ def _size(tickets: int, options: argparse.Namespace) -> Size:
     size = Size(tickets, "sent" if is_real else "computed")
     town = Town(quiet_s=QUIET_S)
     with (
-        TemporaryDirectory(prefix="gridhub-load-") as folder,
-        Stage(Path(folder), town, session_timeout_ms=options.session_ms) as stage,
+        searched("gridhub-load-") as folder,
+        Stage(folder, town, session_timeout_ms=options.session_ms) as stage,
     ):
         progress(f"{tickets} tickets: {size.made}", f"{tickets} 张工单：{size.made}")
         stage.connect("camera")

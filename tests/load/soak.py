@@ -15,8 +15,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hub.lang import Text
 from tests.brokers import until
@@ -25,6 +23,7 @@ from tests.load.figures import MIB, Cell, Growth, Latency, Report, Table
 from tests.load.overload import ALERT_BYTES, DECISIONS, KAFKA_BYTES
 from tests.load.stage import CAMERAS, MODEST, Sending, Stage, Town, metrics, progress, surroundings
 from tests.load.watching import Follower, Sample, Watcher
+from tests.planted import searched
 
 WARM_UP = 1 / 3
 RISE_BYTES, RISE_SHARE = 8 * MIB, 0.05
@@ -93,8 +92,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Report:
     """The whole run."""
-    with TemporaryDirectory(prefix="gridhub-load-") as folder, ExitStack() as running:
-        stage = running.enter_context(Stage(Path(folder), Town()))
+    with searched("gridhub-load-") as folder, ExitStack() as running:
+        stage = running.enter_context(Stage(folder, Town()))
         for feed in ("air", "camera", "patrol"):
             stage.connect(feed)
         stage.route(0)
@@ -102,7 +101,7 @@ def measure(options: argparse.Namespace) -> Report:
         decided = running.enter_context(Follower(stage.broker.bootstrap, DECISIONS))
         watcher = running.enter_context(Watcher(stage.processes, options.every))
         air = stage.connectors["air"].address
-        running.enter_context(simulated(air, Path(folder) / "stations.jsonl", "air", interval=options.interval))
+        running.enter_context(simulated(air, folder / "stations.jsonl", "air", interval=options.interval))
         regions = max(1, round(REGION_AGAIN_S * options.rate / CAMERAS))
         pushes = stage.town.pushes(MODEST)
         sent = {

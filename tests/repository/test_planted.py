@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.planted import MOBILE, PERSON, PLANTED, SENT_ELSEWHERE, leaks
+from tests.planted import MOBILE, PERSON, PLANTED, SENT_ELSEWHERE, leaks, searched
 
 # Not in pytest's own folder, where the end of the run would find it.
 
@@ -27,6 +27,12 @@ def test_what_is_no_log_may_hold_it(name: str) -> None:
         (Path(folder) / name).write_text(MOBILE, encoding="utf-8")
         (Path(folder) / "air.log").write_text("{}", encoding="utf-8")
         assert leaks(Path(folder)) == []
+
+
+def test_a_folder_outside_is_searched_before_it_goes() -> None:
+    with pytest.raises(AssertionError, match=f"air.log: {MOBILE}"), searched("gridhub-test-") as folder:
+        (folder / "air.log").write_text(MOBILE, encoding="utf-8")
+    assert not folder.exists()
 
 
 def test_values_are_told_apart() -> None:

@@ -288,7 +288,7 @@ SEEN_PATHS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [["page"], ["schemas", "serve"]], ids=" ".join)
-def test_nothing_that_is_asked_for_is_logged(command: list[str], tmp_path: Path) -> None:
+def test_nothing_that_is_asked_for_is_logged_or_counted(command: list[str], tmp_path: Path) -> None:
     """What is read is answered with its own address; that goes no further."""
     environment = {
         f"GRIDHUB__{name}": NOWHERE if name == "KAFKA__BOOTSTRAP" else "127.0.0.1:0"
@@ -306,6 +306,12 @@ def test_nothing_that_is_asked_for_is_logged(command: list[str], tmp_path: Path)
                     with socket.create_connection(("127.0.0.1", port), timeout=10) as reader:
                         reader.sendall(head.encode())
                         assert reader.recv(65536).startswith(b"HTTP/1.")
+        # Where there is one port, it tells its metrics, too.
+        *_, metrics = ports.values()
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=5) as answer:
+            counted = answer.read().decode()
+        assert "gridhub_" in counted
+        assert not planted_in(counted)
         assert process.stop() == 0
     finally:
         process.kill()
