@@ -76,8 +76,13 @@ UNDER_WAY_MS, CATCHING_UP_MS = 2_000, 5_000
 DEAD_WITHIN_S, SENT_WITHIN_S, READ_WITHIN_S = 20.0, 30.0, 30.0
 
 
+TRIED: set[str] = set()
+"""The families that have cases."""
+
+
 def cases(*families: str) -> pytest.MarkDecorator:
     """Every point of these families, at its first time and at those that make a difference."""
+    TRIED.update(families)
     chosen = [
         (point, time) for point in POINTS if point.partition(".")[0] in families for time in (1, *LATER.get(point, ()))
     ]
@@ -463,3 +468,7 @@ class TestImport:
         assert after[max(after)].vendors_may == {may}
         assert str(max(after)) in again.stdout
         assert {one for one, version in after.items() if version.counts} == counted | {max(after)}
+
+
+def test_every_point_has_a_case() -> None:
+    assert {point.partition(".")[0] for point in POINTS} == TRIED
