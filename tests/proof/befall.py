@@ -222,7 +222,7 @@ class Befalling:
                 return lambda: connector.process.send_signal(signal.SIGCONT)
             case Kind.DISK_FULL:
                 connector.process.send_signal(signal.SIGCONT)
-                return _full_disk(connector.process.pid)
+                return _full_disk(connector, fallen)
             case Kind.CONNECTOR_KILLED | Kind.DRAINING_KILLED:
                 connector.kill()
             case Kind.CONNECTOR_ENDED:
@@ -500,9 +500,20 @@ def _jump_s(fault: Fault) -> int:
     return (HOUR_S, -HOUR_S, DAY_S, -DAY_S)[int(fault.amount * 4)]
 
 
-def _full_disk(pid: int) -> Mend:
-    """No file of the process may grow beyond what a small one has."""
+def _full_disk(connector: Connector, fallen: Fallen) -> Mend:
+    """No file of the process may grow beyond what a small one has. Where it has not felt that by the end, nothing was met."""
+    pid, felt = connector.process.pid, _times_unwritten(connector)
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_AT_BYTES, before[1]))
 
-    return lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    def free() -> None:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        if _times_unwritten(connector) == felt:
+            fallen.answers = 0
+
+    return free
+
+
+def _times_unwritten(connector: Connector) -> int:
+    """How often it has told that it cannot write its spool."""
+    return sum(line["event"] == "spool cannot be used" for line in connector.told())

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.error import HTTPError
 
 from tests.faults import checker, offsets_checker, personal_checker, poison_checker, push_checker
 from tests.faults.checker import Aside, Contract, Finding, Log, Run, Topics, Wrong, partition_of, place_of, register
@@ -19,7 +20,7 @@ from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
 from tests.faults.offsets_checker import JOURNAL, OFFSETS
 from tests.faults.poison_checker import Poison
-from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, all_read, now_ms, spoken
+from tests.faults.processes import ROOT, UNKNOWN_COMMIT, Router, Served, all_read, now_ms, spoken
 from tests.faults.push_checker import Feed, PushRun, pushes
 from tests.faults.pushing import ACCUSED, log_of, senders_of
 from tests.faults.ticket_checker import DECISIONS, HANDED_OVER, INPUTS, NOTICED_MS, WRITTEN, Judgement, RouterRun, Rule
@@ -161,7 +162,7 @@ def _at_rest(stage: Stage, seen: _Seen, poison: Poison) -> Aside:
     What was put in is judged, and what the other checkers are to leave out for it is returned.
     """
     stage.wait_for(stage.are_ready, WHOLE_WITHIN_S)
-    texts = spoken(stage.all_served())
+    texts = spoken((*stage.all_served(), *stage.more))
     stage.end(*stage.routers.routers)
     last = stage.ended[-stage.plan.slots :]
     seen.found += [(ENDED, name, f"it did with {code}, and Kafka answered") for name, code in last if code]
@@ -222,8 +223,8 @@ def _stations(stage: Stage, fallen: Sequence[Fallen], poison: Poison, seen: _See
 
 
 def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], bool]:
-    """What a fault may do to a reading: it comes after its period, or, around that time, after time has passed for its town. The journal says so, and
-    no promise is broken.
+    """What a fault may do to a reading around its time: it comes after its period, or after time has passed for its town. The journal says so, and no
+    promise is broken.
     """
     at = {record.place: record.timestamp for record in topics.records}
     windows = [
@@ -231,9 +232,9 @@ def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], boo
     ]
 
     def is_chance(finding: Finding) -> bool:
-        if finding.wrong is Wrong.OVERTAKEN:
-            return any(begin <= at.get(finding.where, 0) <= end for begin, end in windows)
-        return finding.wrong is Wrong.TOO_SLOW
+        return finding.wrong in {Wrong.OVERTAKEN, Wrong.TOO_SLOW} and any(
+            begin <= at[finding.where] <= end for begin, end in windows
+        )
 
     return is_chance
 
@@ -292,7 +293,9 @@ def _is_of(poison: Poison, line: Mapping[str, object]) -> bool:
 def _where(stage: Stage) -> str:
     """Who is not ready, and what waits."""
     unready = [
-        served.name for served in stage.all_served() if served.process.poll() is not None or not served.is_ready()
+        f"{served.name} ({_reasons(served)})"
+        for served in stage.all_served()
+        if served.process.poll() is not None or not served.is_ready()
     ]
     waiting = {feed: senders.pending() for feed, senders in stage.senders.items()}
     lags = [lag for router in stage.routers.routers for lag in _lags(router)]
@@ -300,6 +303,19 @@ def _where(stage: Stage) -> str:
         f"not ready: {', '.join(unready) or 'none'}; answers waited for: {waiting}; whole: {stage.cluster.is_whole()};"
         f" not read: {', '.join(lags) or 'nothing'}"
     )
+
+
+def _reasons(served: Served) -> str:
+    """Why it is not ready, by its own word."""
+    if served.process.poll() is not None:
+        return "has ended"
+    try:
+        return " ".join(served.get("/ready").split())
+    except HTTPError as error:
+        with error:
+            return " ".join(error.read().decode().split())
+    except OSError as error:
+        return str(error)
 
 
 def _lags(router: Router) -> list[str]:
@@ -312,5 +328,6 @@ def _lags(router: Router) -> list[str]:
 
 def _keep(data: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (*data.glob("*.log"), *data.glob("*.jsonl"), *data.glob("more-*/*.log")):
+    kafka = [path for name in ("server.log", "java.log") for path in data.glob(f"kafka/**/{name}")]
+    for path in (*data.glob("*.log"), *data.glob("*.jsonl"), *data.glob("more-*/*.log"), *kafka):
         shutil.copy(path, folder / f"{path.parent.name}-{path.name}")

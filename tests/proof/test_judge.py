@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from tests.faults.checker import Finding, Stored, Topics, Wrong, partition_of
 from tests.faults.poison_checker import Poison, Sick
 from tests.proof.befall import Fallen
@@ -74,12 +76,13 @@ def test_a_quarantine_is_found_unless_it_is_that_of_the_town_whose_memory_was_sp
     assert len(_of_processes(cast("Stage", stage), Poison())) == len(right) + len(wrong)
 
 
-def test_what_a_fault_does_to_a_reading_is_counted_and_everything_else_is_wrong() -> None:
+@pytest.mark.parametrize("wrong", [Wrong.OVERTAKEN, Wrong.TOO_SLOW])
+def test_what_a_fault_does_to_a_reading_around_it_is_counted_and_everything_else_is_wrong(wrong: Wrong) -> None:
     fault = Fault(Kind.BROKER_KILLED, 1.0, 2.0, 0, 0.0)
     fallen = [Fallen(fault, at=100_000, over=103_000)]
     readings = [Stored("readings", 1, offset, at, None, (), b"") for offset, at in ((7, 104_000), (8, 90_000))]
-    near, far = (Finding(Wrong.OVERTAKEN, reading.place, "") for reading in readings)
-    slow, lost = Finding(Wrong.TOO_SLOW, "readings/1/8", "late"), Finding(Wrong.LOST, "station 7", "gone")
+    near, far = (Finding(wrong, reading.place, "") for reading in readings)
+    lost = Finding(Wrong.LOST, "station 7", "gone")
     seen = _Seen()
-    seen.judged([near, far, slow, lost], _chance(fallen, Topics(tuple(readings))))
-    assert (seen.late, seen.found) == (2, [("overtaken", "readings/1/8", ""), ("lost", "station 7", "gone")])
+    seen.judged([near, far, lost], _chance(fallen, Topics(tuple(readings))))
+    assert (seen.late, seen.found) == (1, [(wrong.value, "readings/1/8", ""), ("lost", "station 7", "gone")])
