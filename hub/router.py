@@ -56,6 +56,10 @@ REGISTRY_AWAY_S = 30.0
 LAG_S = 5.0
 SILENT_S = 120.0
 """Of what nothing has come for so long, while Kafka answers and has more, nothing comes any more. The turns of all other inputs take a few seconds."""
+REBUILD_SILENT_S = 30.0
+"""The same of what a rebuild reads, once no transaction of the last owner can be open any more: its towns are served by nobody meanwhile. So long the
+library waits for one answer.
+"""
 REBUILD_PART_S = 0.1
 ABORTS_IN_A_ROW = 20
 STOP_WITHIN_S = 9.0
@@ -336,8 +340,7 @@ class Router:
 
     def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
         if not rebuild.go_on(self._settings, member, self._client_id):
-            # A transaction of the last owner may last as long as it may.
-            limit_s = SILENT_S + self._settings.router.transaction_timeout_ms / 1000
+            limit_s = REBUILD_SILENT_S + self._settings.router.transaction_timeout_ms / 1000
             if time.monotonic() - rebuild.since > limit_s:
                 raise Silent(
                     str(

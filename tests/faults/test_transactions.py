@@ -159,6 +159,14 @@ def values(broker: Broker, topic: str) -> list[bytes]:
     return [one.value for one in committed(broker.bootstrap, topic)]
 
 
+def fill(broker: Broker, topic: str) -> None:
+    """Two records in each of its partitions."""
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
+    for number in (0, 0, 1, 1):
+        producer.send(topic, b"value", partition=number)
+    producer.close()
+
+
 def settled(member: Member, within_s: float = 30.0) -> tuple[Polled, frozenset[int]]:
     """A poll of a member that has got something, and what is its own. What it did not know of the topics in its first join makes it join again."""
     found: list[tuple[Polled, frozenset[int]]] = []
@@ -342,6 +350,60 @@ def test_an_idle_input_is_read_to_its_end_though_no_answer_to_a_fetch_has_told_t
         states[place] = type(state)()
         member.go_to(place.partition, {topic: 0})
     until(lambda: member.poll(0.1) and not (member.behind(0) or member.behind(1)), 10)
+
+
+def test_what_is_held_back_in_a_rebalance_passes_nothing_over_and_repeats_nothing(
+    broker: Broker, topic: str, members: Callable[[], Member]
+) -> None:
+    """What a member pauses may go to another and come back: who reads it begins where it is told, and who holds it back gets none of it."""
+    read: dict[Member, list[tuple[int, int]]] = {}
+    owned: dict[Member, frozenset[int]] = {}
+    both = frozenset({0, 1})
+    first, second = members(), members()
+    held_back = {first: [(topic, 0), (topic, 1)], second: []}
+    end = threading.Event()
+
+    def turn(member: Member) -> None:
+        polled = member.poll(0.1)
+        if polled.moved and (assignment := member.assignment()) is not None:
+            owned[member], read[member] = assignment.partitions, []
+            for number in assignment.partitions:
+                member.go_to(number, {topic: 0})
+            member.pause_only(held_back[member])
+        for number, records in polled.records.items():
+            read[member] += [(number, one.offset) for one in records]
+
+    def first_turns_until(what: Callable[[], bool]) -> None:
+        def look() -> bool:
+            turn(first)
+            return what()
+
+        until(look, 30)
+
+    def work() -> None:
+        while not end.is_set():
+            turn(second)
+        second.close()
+
+    first_turns_until(lambda: owned.get(first) == both)
+    fill(broker, topic)
+    first_turns_until(lambda: first.ends(both) == {0: {topic: 2}, 1: {topic: 2}})
+    # Each by a thread of its own: a join that ends between two polls is thrown away, and begun anew.
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        first_turns_until(lambda: len(read.get(second, [])) >= 2 and owned[first] == both - owned[second])
+        assert read[second] == [(number, offset) for number in owned[second] for offset in (0, 1)]
+    finally:
+        end.set()
+    first_turns_until(lambda: not worker.is_alive() and owned[first] == both)
+    for _ in range(10):
+        turn(first)
+    assert read[first] == []
+    held_back[first] = []
+    first.pause_only([])
+    first_turns_until(lambda: len(read[first]) >= 4)
+    assert sorted(read[first]) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def test_where_a_reader_stands_is_unavailable_while_nobody_tells(

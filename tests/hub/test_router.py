@@ -281,13 +281,13 @@ def test_a_rebuild_that_brings_nothing_any_more_ends_the_process_and_says_what_i
     rebuild = router._rebuild = _Rebuild([HERE, 4])
     router._go_on_rebuilding(member, rebuild)
     assert "rebuilding its memory: gridhub-router/4" in router.reasons()
-    now += 134
+    now += 44
     router._go_on_rebuilding(member, rebuild)
     router._recover(Unavailable("away"))
-    now += 134
+    now += 44
     router._go_on_rebuilding(member, rebuild)
     now += 2
-    with pytest.raises(Silent, match="waits for gridhub-router/4, of which nothing has come for 135 s"):
+    with pytest.raises(Silent, match="waits for gridhub-router/4, of which nothing has come for 45 s"):
         router._go_on_rebuilding(member, rebuild)
 
 
