@@ -15,7 +15,7 @@ from types import MappingProxyType
 from hub import topics
 from hub.changelog import look, sound
 from hub.clock import CLOCKS_DIFFER_S, FIRST_PROBES_S, PROBE_S, Clock
-from hub.command import UNKNOWN_OUTCOME
+from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, HubError, Misconfigured, Unavailable
 from hub.core.in_force import InForce
 from hub.core.rules import Rule
@@ -41,6 +41,7 @@ from hub.transactions import (
     Whole,
     partition_of,
     put_out_former_lives,
+    undecided,
 )
 from hub.wire import Wire
 
@@ -57,8 +58,8 @@ LAG_S = 5.0
 SILENT_S = 120.0
 """Of what nothing has come for so long, while Kafka answers and has more, nothing comes any more. The turns of all other inputs take a few seconds."""
 REBUILD_SILENT_S = 30.0
-"""The same of what a rebuild reads, once no transaction of the last owner can be open any more: its towns are served by nobody meanwhile. So long the
-library waits for one answer.
+"""After so long, and the time of a transaction of the last owner, somebody else asks for what a rebuild waits for: its towns are served by nobody
+meanwhile. So long the library waits for one answer.
 """
 REBUILD_PART_S = 0.1
 ABORTS_IN_A_ROW = 20
@@ -69,7 +70,8 @@ def run(settings: Settings, slot: int) -> int:
     """Serves until SIGTERM or SIGINT, then ends in order, and returns 0; with exit code 75 where Kafka does not let it within 9 s.
 
     Waits for Kafka for as long as it takes. Raises Misconfigured, also for memory that this version cannot read; Unavailable when another
-    router has taken the slot, or transactions fail though Kafka answers; UnknownOutcome when only Kafka knows whether a transaction was committed; any other exception is a defect.
+    router has taken the slot, or transactions fail or nothing comes though Kafka answers; UnknownOutcome when only Kafka knows whether a transaction
+    was committed; any other exception is a defect.
     """
     log_to(form=settings.telemetry.format)
     telemetry = RouterRecorder(slot, INPUTS)
@@ -92,7 +94,11 @@ def run(settings: Settings, slot: int) -> int:
             router.connect()
             telemetry.serving({"metrics": server.server_port})
             router.run()
-    except (Fenced, Torn, Silent) as error:
+    except Silent as error:
+        telemetry.silent(str(error))
+        watchdog.all_within(STOP_WITHIN_S, UNAVAILABLE, "the end of a client that brings nothing")
+        raise Unavailable(str(error)) from error
+    except (Fenced, Torn) as error:
         raise Unavailable(str(error)) from error
     finally:
         telemetry.stopping()
@@ -281,17 +287,21 @@ class Router:
             self._aborts += 1
             if self._aborts > ABORTS_IN_A_ROW:
                 raise Unavailable(f"{self._aborts} transactions in a row came to nothing: {error}") from error
-        self._stood.clear()  # what Kafka does not answer for is no silence of the client
-        if self._rebuild:
-            self._rebuild.since = time.monotonic()
         wait_s = BACK_OFF_S[0]
         if self._stop.wait(wait_s) and isinstance(error, Unavailable):
             return  # no transaction was open
         # Once at least, also when the process is ending: it aborts what is open, which would hold up every reader.
+        away = False
         while not self._renewed():
+            away = True
             wait_s = min(2 * wait_s, BACK_OFF_S[1])
             if self._stop.wait(wait_s):
                 return
+        if away:
+            # What Kafka does not answer for is no silence of the client.
+            self._stood.clear()
+            if self._rebuild:
+                self._rebuild.since = time.monotonic()
         assert self._member is not None
         self._waiting.clear()
         self._asked.clear()
@@ -339,17 +349,19 @@ class Router:
         self._hold_back(member)
 
     def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
-        if not rebuild.go_on(self._settings, member, self._client_id):
-            limit_s = REBUILD_SILENT_S + self._settings.router.transaction_timeout_ms / 1000
-            if time.monotonic() - rebuild.since > limit_s:
+        limit_s = REBUILD_SILENT_S + self._settings.router.transaction_timeout_ms / 1000
+        if time.monotonic() - rebuild.since > limit_s:
+            if rebuild.others_are_told(self._settings, self._client_id):
                 raise Silent(
                     str(
                         Text(
-                            f"the rebuild waits for {rebuild.reads}, of which nothing has come for {limit_s:g} s",
-                            f"重建内存状态在等待 {rebuild.reads}，已有 {limit_s:g} 秒没有读到数据",
+                            f"nothing has come of {rebuild.reads} for {limit_s:g} s, and another client is told at once",
+                            f"{rebuild.reads} 已有 {limit_s:g} 秒没有读到数据，而另一客户端可立即读到",
                         )
                     )
                 )
+            rebuild.since = time.monotonic()  # it is Kafka that has it undecided: nothing is gained by an end
+        if not rebuild.go_on(self._settings, member, self._client_id):
             return
         for partition in rebuild.partitions(self._settings, self._around, self._telemetry):
             self._partitions[partition.number] = partition
@@ -548,9 +560,11 @@ class Router:
 
     def _tell_lag(self, member: Member) -> None:
         now = time.monotonic()
-        found = member.ends(self._partitions.keys())
+        # Also of what is being rebuilt, which would not notice that Kafka is away.
+        found = member.ends(self._partitions.keys() | (self._rebuild.numbers if self._rebuild else set()))
         self._kafka("")
-        for number, ends in found.items():
+        for number in self._partitions:
+            ends = found[number]
             for topic, end in ends.items():
                 waiting = self._waiting[number].count(topic)
                 position = member.position(topic, number)
@@ -631,8 +645,8 @@ class _Rebuild:
             self.since = time.monotonic()
         if self._whole is None:
             reached("rebuild.offsets")
-            self._whole = Whole(settings, [ROUTER_STATE], client_id, self.numbers)
             self.reads = f"{ROUTER_STATE}/{', '.join(map(str, sorted(self.numbers)))}"
+            self._whole = Whole(settings, [ROUTER_STATE], client_id, self.numbers)
         until = time.monotonic() + REBUILD_PART_S
         while not self._whole.complete():
             for arrived in self._whole.read(REBUILD_PART_S):
@@ -646,6 +660,13 @@ class _Rebuild:
             if time.monotonic() >= until:
                 return False
         return True
+
+    def others_are_told(self, settings: Settings, client_id: str) -> bool:
+        """Whether Kafka tells a new client what this rebuild waits for. Raises Unavailable."""
+        if waits := self.numbers - self._offsets.keys():
+            return not undecided(settings, INPUTS, min(waits), client_id)
+        # Where it was never made, each try has been a new client.
+        return self._whole is not None and not self._whole.held_up()
 
     def partitions(self, settings: Settings, around: Surroundings, telemetry: RouterTelemetry) -> list[Partition]:
         """What was there; a town of which an entry cannot be read is in quarantine. Raises Misconfigured where another program can read it, and

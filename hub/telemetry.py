@@ -183,6 +183,9 @@ class RouterTelemetry(Telemetry):
     def aborted(self, reason: AbortReason, why: str) -> None:
         """A transaction has not happened and is tried again."""
 
+    def silent(self, why: str) -> None:
+        """The client is alive and brings nothing: the process ends."""
+
     def quarantined(self, partition: int, town: str, why: str) -> None:
         """What is remembered of a town cannot be read, or the program fails on it: nothing is decided for it."""
 
@@ -545,6 +548,9 @@ class RouterRecorder(RouterTelemetry):
         self._aborts[reason].inc()
         if (also := self._abort_lines.take()) is not None:
             self._log.warning("transaction aborted", reason=reason.value, why=why, **also)
+
+    def silent(self, why: str) -> None:
+        self._log.error("client silent", why=why)
 
     def quarantined(self, partition: int, town: str, why: str) -> None:
         self._log.error("town quarantined", partition=partition, town=town, why=without_numbers(why))

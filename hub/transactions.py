@@ -311,6 +311,17 @@ def put_out_former_lives(settings: Settings, client_id: str) -> int:
     return len(former)
 
 
+def undecided(settings: Settings, topics: Collection[str], partition: int, client_id: str) -> bool:
+    """Whether a transaction on the group's offsets of a partition is not decided, as a client is told that is new. Raises Unavailable."""
+    consumer = _of_the_group(settings, client_id)
+    try:
+        # It has to connect first, and to find who knows.
+        return _offsets(consumer, topics, partition, int(ASK_WITHIN_S * 1000)) is None
+    finally:
+        with contextlib.suppress(KafkaError):
+            consumer.close(autocommit=False)
+
+
 class Member:
     """The router's membership in the group `gridhub-router`, and what it reads as one."""
 
@@ -324,19 +335,7 @@ class Member:
         self._generation = NO_GENERATION
         self._asked_ends: Mapping[TopicPartition, int] = {}
         self._ask_ends_at = 0.0
-        session_ms = settings.router.session_timeout_ms
-        self._consumer = _consumer(
-            settings,
-            group_id=self.GROUP,
-            client_id=client_id,
-            # Any other assignor gives a town's topics to different members.
-            partition_assignment_strategy=[RangePartitionAssignor],
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=max(1, session_ms // 4),
-            max_poll_interval_ms=max(60_000, session_ms),
-            max_poll_records=settings.router.max_records,
-            max_partition_fetch_bytes=FETCH_BYTES,
-        )
+        self._consumer = _of_the_group(settings, client_id)
         try:
             for topic in topics:
                 # A member that joins before it knows the partitions is given none, and a second round follows.
@@ -385,16 +384,7 @@ class Member:
 
     def committed(self, partition: int) -> dict[str, int] | None:
         """The group's stable offsets, the next ones to read (0: none yet); None while a transaction on them is not decided."""
-        offsets = {}
-        for topic in self._topics:
-            try:
-                offset = self._consumer.committed(TopicPartition(topic, partition), timeout_ms=STABLE_WITHIN_MS)
-            except KafkaTimeoutError:
-                return None
-            except KafkaError as error:
-                raise Unavailable(f"the group's offsets: {error}") from error
-            offsets[topic] = offset or 0
-        return offsets
+        return _offsets(self._consumer, self._topics, partition, STABLE_WITHIN_MS)
 
     def go_to(self, partition: int, offsets: Mapping[str, int]) -> None:
         """The next poll begins there."""
@@ -497,21 +487,15 @@ class Whole:
 
         Raises Unavailable.
         """
-        raw = _consumer(settings, group_id=None, client_id=client_id, isolation_level="read_uncommitted")
-        try:
+        self._settings, self._client_id, self._topics = settings, client_id, tuple(topics)
+        with self._asking(isolation_level="read_uncommitted") as raw:
             places = [
                 TopicPartition(topic, number)
                 for topic in topics
                 for number in (partitions if partitions is not None else sorted(raw.partitions_for_topic(topic) or ()))
             ]
-            raw.assign(places)
-            self._ends = raw.end_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
+            self._ends = _ends(raw, places)
             begins = raw.beginning_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
-        except KafkaError as error:
-            raise Unavailable(f"the ends of {', '.join(topics)}: {error}") from error
-        finally:
-            with contextlib.suppress(KafkaError):
-                raw.close(autocommit=False)
         self.begins = {(place.topic, place.partition): offset for place, offset in begins.items()}
         self._consumer = _consumer(settings, group_id=None, client_id=client_id, max_poll_records=5000)
         self._consumer.assign(places)
@@ -545,10 +529,49 @@ class Whole:
         except KafkaError as error:
             raise Unavailable(str(error)) from error
 
+    def held_up(self) -> bool:
+        """Whether a transaction that is not decided lies before an end, as a client is told that is new. Raises Unavailable."""
+        with self._asking() as other:
+            stable = _ends(other, list(self._ends))
+        return any(stable[place] < end for place, end in self._ends.items())
+
+    @contextlib.contextmanager
+    def _asking(self, **special: Any) -> Iterator[Any]:
+        """A client of its own for a question. Raises Unavailable."""
+        consumer = _consumer(self._settings, group_id=None, client_id=self._client_id, **special)
+        try:
+            yield consumer
+        except KafkaError as error:
+            raise Unavailable(f"the ends of {', '.join(self._topics)}: {error}") from error
+        finally:
+            with contextlib.suppress(KafkaError):
+                consumer.close(autocommit=False)
+
     def close(self) -> None:
         """Ends reading."""
         with contextlib.suppress(KafkaError):
             self._consumer.close(autocommit=False)
+
+
+def _ends(consumer: Any, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    """As far as this consumer's isolation lets it read. Raises KafkaError."""
+    consumer.assign(places)
+    ends: Mapping[TopicPartition, int] = consumer.end_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
+    return ends
+
+
+def _offsets(consumer: Any, topics: Collection[str], partition: int, within_ms: int) -> dict[str, int] | None:
+    """The stable offsets of a consumer's group; None where they are not told in time, each. Raises Unavailable."""
+    offsets = {}
+    for topic in topics:
+        try:
+            offset = consumer.committed(TopicPartition(topic, partition), timeout_ms=within_ms)
+        except KafkaTimeoutError:
+            return None
+        except KafkaError as error:
+            raise Unavailable(f"the group's offsets: {error}") from error
+        offsets[topic] = offset or 0
+    return offsets
 
 
 def partition_of(settings: Settings) -> Callable[[str], int]:
@@ -602,6 +625,23 @@ class BrokerClock:
         """Ends asking."""
         if self._producer is not None:
             discard(self._producer)
+
+
+def _of_the_group(settings: Settings, client_id: str) -> Any:
+    """A consumer that may ask for the group's offsets; what it joins with, should it subscribe. Raises Unavailable."""
+    session_ms = settings.router.session_timeout_ms
+    return _consumer(
+        settings,
+        group_id=Member.GROUP,
+        client_id=client_id,
+        # Any other assignor gives a town's topics to different members.
+        partition_assignment_strategy=[RangePartitionAssignor],
+        session_timeout_ms=session_ms,
+        heartbeat_interval_ms=max(1, session_ms // 4),
+        max_poll_interval_ms=max(60_000, session_ms),
+        max_poll_records=settings.router.max_records,
+        max_partition_fetch_bytes=FETCH_BYTES,
+    )
 
 
 def _consumer(settings: Settings, **special: Any) -> Any:

@@ -124,9 +124,10 @@ def spoken(processes: Iterable[Served]) -> dict[str, str]:
     """What each has logged over all its lives, and what the metrics of its present life say, if it has one; no secret that was sent or put in."""
     texts = {}
     for each in processes:
-        texts[f"{each.name}.log"] = each.log.read_text(encoding="utf-8", errors="replace")
+        # Not by the name: two may have the same, where one takes the other's slot.
+        texts[str(each.log)] = each.log.read_text(encoding="utf-8", errors="replace")
         if each.process.poll() is None:
-            texts[f"{each.name} metrics"] = each.get("/metrics")
+            texts[f"metrics of {each.log}"] = each.get("/metrics")
     secrets = {name: found for name, text in texts.items() if (found := planted_in(text, PLANTED + SENT_ELSEWHERE))}
     assert not secrets, secrets
     return texts

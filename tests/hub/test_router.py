@@ -228,19 +228,21 @@ def told_lags(
         # Kafka has no more; it has been away meanwhile.
         ([9] * 40, 0, False),
         ([3] * 40, 20, False),
+        # What fails while Kafka answers is no excuse.
+        ([3] * 40, -20, True),
     ],
 )
 def test_an_input_of_which_nothing_comes_though_kafka_has_more_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, positions: list[int], looks: int, silent: bool
 ) -> None:
-    """Seen every five seconds. `looks`: after so many, and each so many, Kafka was away."""
+    """Seen every five seconds. `looks`: after so many, and each so many, Kafka was away; below 0: something failed, and Kafka answered."""
     router, member = silent_router()
-    monkeypatch.setattr(router._transactions, "renew", lambda: None)
     router._member = member
 
     def all_looks() -> None:
         for number, position in enumerate(positions):
             if looks and number % looks == 0:
+                monkeypatch.setattr(router._transactions, "renew", answers_after(int(looks > 0)))
                 router._recover(Unavailable("away"))
             member.position.return_value = position
             router._tell_lag(member)
@@ -260,6 +262,11 @@ def test_what_is_held_back_is_not_silent() -> None:
         router._tell_lag(member)
 
 
+def answers_after(failures: int) -> mock.Mock:
+    """What Kafka answers again when it has been asked in vain so often."""
+    return mock.Mock(side_effect=[*[Unavailable("away")] * failures, None])
+
+
 def silent_router() -> tuple[Router, mock.Mock]:
     """One of one partition, of which nothing waits in memory; `readings` ends at 9."""
     router = Router(Settings(), 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
@@ -269,26 +276,108 @@ def silent_router() -> tuple[Router, mock.Mock]:
     return router, member
 
 
-def test_a_rebuild_that_brings_nothing_any_more_ends_the_process_and_says_what_it_has_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
+class Waiting:
+    """A router that rebuilds two partitions, on a clock that is moved. `told`: what another client would hear; `brings`: what the next read does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.told = self.brings = False
+        self.whole = mock.Mock(spec=Whole)
+        monkeypatch.setattr("hub.router.time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr("hub.router.undecided", lambda *_: not self.told)
+        monkeypatch.setattr("hub.router.Whole", lambda *_, **__: self.whole)
+        self.whole.complete.return_value = False
+        self.whole.held_up.side_effect = lambda: not self.told
+        self.whole.read.side_effect = self._read
+        self.member = mock.Mock(spec=Member)
+        self.member.committed.side_effect = lambda number: OFFSETS if number == HERE else None
+        self.router = Router(Settings(), 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
+        self.router._member, self.router._rebuild = self.member, _Rebuild([HERE, 4])
+
+    def _read(self, _wait_s: float) -> list[Arrived]:
+        self.now += 0.1
+        return [Arrived("router-state", HERE, 0, 0, b"key", b"value")] if self.brings else []
+
+    def turn(self, after_s: float) -> None:
+        self.now += after_s
+        assert self.router._rebuild
+        self.router._go_on_rebuilding(self.member, self.router._rebuild)
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Waiting:
+    return Waiting(monkeypatch)
+
+
+def test_a_rebuild_of_which_others_are_told_ends_the_process_and_says_what_it_has_waited_for(waiting: Waiting) -> None:
+    """15 s of a transaction and 30 s more."""
+    waiting.turn(40)
+    assert "rebuilding its memory: gridhub-router/4" in waiting.router.reasons()
+    waiting.told = True
+    waiting.turn(44)  # the offsets of one partition have come meanwhile
+    with pytest.raises(Silent, match="nothing has come of gridhub-router/4 for 45 s"):
+        waiting.turn(2)
+
+
+def test_whatever_comes_of_a_rebuild_is_no_silence(waiting: Waiting) -> None:
+    waiting.told = True
+    waiting.turn(0)
+    waiting.member.committed.side_effect = lambda _: OFFSETS
+    waiting.turn(40)
+    assert "rebuilding its memory: router-state/3, 4" in waiting.router.reasons()
+    waiting.brings = True
+    waiting.turn(40)
+    waiting.brings = False
+    waiting.turn(44)
+    with pytest.raises(Silent, match="nothing has come of router-state/3, 4 for 45 s"):
+        waiting.turn(2)
+
+
+@pytest.mark.parametrize("offsets", [None, OFFSETS])
+def test_what_kafka_has_undecided_is_waited_for_and_nobody_is_put_out_by_that(
+    waiting: Waiting, offsets: dict[str, int] | None
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr("hub.router.time", SimpleNamespace(monotonic=lambda: now))
-    router = Router(Settings(), 0, None, RememberingRouterTelemetry(), threading.Event(), Watchdog())
-    monkeypatch.setattr(router._transactions, "renew", lambda: None)
-    member = router._member = mock.Mock(spec=Member)
-    member.committed.side_effect = [OFFSETS, None, None, None, None, None]
-    rebuild = router._rebuild = _Rebuild([HERE, 4])
-    router._go_on_rebuilding(member, rebuild)
-    assert "rebuilding its memory: gridhub-router/4" in router.reasons()
-    now += 44
-    router._go_on_rebuilding(member, rebuild)
-    router._recover(Unavailable("away"))
-    now += 44
-    router._go_on_rebuilding(member, rebuild)
-    now += 2
-    with pytest.raises(Silent, match="waits for gridhub-router/4, of which nothing has come for 45 s"):
-        router._go_on_rebuilding(member, rebuild)
+    """A transaction without end: whoever was given the partition would end as well, one after the other."""
+    waiting.member.committed.side_effect = lambda _: offsets
+    for _ in range(10):
+        waiting.turn(46)
+
+
+def test_a_kafka_that_was_away_is_no_silence_of_a_rebuild(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router owns nothing else that would ask. It asks for what it rebuilds, and begins to count when Kafka is back, however long that took."""
+    waiting.told = True
+    waiting.turn(0)
+    waiting.member.ends.side_effect = Unavailable("away")
+    with pytest.raises(Unavailable):
+        waiting.router._tell_lag(waiting.member)
+    waiting.member.ends.assert_called_once_with({HERE, 4})
+
+    def renew() -> None:
+        waiting.now += 60
+        if waiting.now < 1100:
+            raise Unavailable("away")
+
+    monkeypatch.setattr(waiting.router._transactions, "renew", renew)
+    waiting.router._recover(Unavailable("away"))
+    waiting.turn(44)
+    with pytest.raises(Silent):
+        waiting.turn(2)
+
+
+def test_a_rebuild_that_fails_again_and_again_though_kafka_answers_is_silent(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client is never told where it stands. A new producer is to be had at once, each time."""
+    waiting.told = True
+    monkeypatch.setattr(waiting.router._transactions, "renew", lambda: None)
+    waiting.member.committed.side_effect = lambda _: OFFSETS
+    waiting.whole.complete.side_effect = Unavailable("nobody tells")
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            waiting.turn(11)
+        waiting.router._recover(Unavailable("nobody tells"))
+    with pytest.raises(Silent):
+        waiting.turn(11)
 
 
 def test_a_transaction_takes_no_more_than_it_should_and_the_partitions_take_turns() -> None:

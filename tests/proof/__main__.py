@@ -1,4 +1,4 @@
-"""Everything that can happen to the hub, under seeds, and what becomes of its promises.
+"""What can be done to the hub on one machine, under seeds, and what becomes of its promises.
 
     python -m tests.proof all                all that follows; goes on where it was broken off
     python -m tests.proof run --count 150    as many runs as it takes until so many count

@@ -15,7 +15,19 @@ from typing import Any
 from urllib.error import HTTPError
 
 from tests.faults import checker, offsets_checker, personal_checker, poison_checker, push_checker
-from tests.faults.checker import Aside, Contract, Finding, Log, Run, Topics, Wrong, partition_of, place_of, register
+from tests.faults.checker import (
+    Aside,
+    Contract,
+    Finding,
+    Log,
+    Run,
+    Stored,
+    Topics,
+    Wrong,
+    partition_of,
+    place_of,
+    register,
+)
 from tests.faults.duties import Duties
 from tests.faults.evidence_checker import store
 from tests.faults.offsets_checker import JOURNAL, OFFSETS
@@ -35,6 +47,8 @@ PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
 STUCK, ENDED, DEFECT = "stuck", "ended", "defect"
 """Beside what the checkers find: the run did not come to an end by itself; a process did not end in order when it was asked to, or has told of a defect."""
+SILENT = "client silent"
+"""Told by a router that ends because Kafka's client brings it nothing any more. No promise is broken by that: it is counted, and what all have said is kept."""
 NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed over", REFUSED})
 """What no fault makes a process say, but of what was put in: nothing that it wrote is damaged, and nobody else writes."""
 IN_ORDER = frozenset({0, UNKNOWN_COMMIT, UNAVAILABLE})
@@ -55,6 +69,8 @@ class Result:
     ended: tuple[int, ...]
     seconds: float
     findings: tuple[tuple[str, str, str], ...]
+    silent: int = 0
+    """How many lives of routers ended because nothing came of a client."""
 
     @property
     def counts(self) -> bool:
@@ -79,6 +95,7 @@ def proved(seed: int, kept: Path | None = None) -> Result:
     began, planned = time.monotonic(), plan(seed)
     fallen: list[Fallen] = []
     ended: list[int] = []
+    silent = 0
     seen, poison = _Seen(), Poison()
     with TemporaryDirectory(prefix="gridhub-proof-") as folder, ExitStack() as running:
         data = Path(folder)
@@ -108,7 +125,8 @@ def proved(seed: int, kept: Path | None = None) -> Result:
         finally:
             if stage:
                 seen.found += _of_processes(stage, poison)
-            if kept and seen.found:
+                silent = sum(line["event"] == SILENT for served in _born(stage) for line in served.told())
+            if kept and (seen.found or silent):
                 _keep(data, kept / f"seed-{seed}")
     gc.collect()  # what Kafka's client has dropped
     return Result(
@@ -125,6 +143,7 @@ def proved(seed: int, kept: Path | None = None) -> Result:
         ended=tuple(ended),
         seconds=round(time.monotonic() - began, 1),
         findings=tuple(seen.found),
+        silent=silent,
     )
 
 
@@ -196,12 +215,7 @@ def _stations(stage: Stage, fallen: Sequence[Fallen], poison: Poison, seen: _See
         contract=CONTRACT,
         minute_period_s=600,
         balance=balance,
-        outages=tuple(
-            (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
-            for one in fallen
-            if one.fault.family not in {Family.ROUTER, Family.CLOCK, Family.POISON}
-            and one.fault.kind is not Kind.CONNECTOR_CLOCK_JUMPS
-        ),
+        outages=tuple((one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS) for one in fallen if _delays(one)),
         aside=aside,
     )
     judgement = Judgement(
@@ -217,24 +231,35 @@ def _stations(stage: Stage, fallen: Sequence[Fallen], poison: Poison, seen: _See
         )
     )
     seen.judged(checker.findings(run))
-    seen.judged(judgement.found, _chance(fallen, topics))
+    seen.judged(judgement.found, _chance(fallen, (*topics.records, *written.records)))
     seen.messages, seen.records = len(log.messages), len(topics.records)
     seen.decisions = sum(record.topic == DECISIONS for record in written.records)
 
 
-def _chance(fallen: Iterable[Fallen], topics: Topics) -> Callable[[Finding], bool]:
+def _delays(fallen: Fallen) -> bool:
+    """Whether it keeps messages from the inputs."""
+    return (
+        fallen.fault.family not in {Family.ROUTER, Family.CLOCK, Family.POISON}
+        and fallen.fault.kind is not Kind.CONNECTOR_CLOCK_JUMPS
+    )
+
+
+def _chance(fallen: Iterable[Fallen], records: Iterable[Stored]) -> Callable[[Finding], bool]:
     """What a fault may do to a reading around its time: it comes after its period, or after time has passed for its town. The journal says so, and no
     promise is broken.
     """
-    at = {record.place: record.timestamp for record in topics.records}
-    windows = [
-        (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS) for one in fallen if one.fault.family is not Family.POISON
-    ]
+    at = {record.place: record.timestamp for record in records}
+    around = {
+        Wrong.TOO_SLOW: [(one.at, one.over + CATCHING_UP_MS) for one in fallen if _delays(one)],
+        Wrong.OVERTAKEN: [
+            (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
+            for one in fallen
+            if one.fault.family is not Family.POISON
+        ],
+    }
 
     def is_chance(finding: Finding) -> bool:
-        return finding.wrong in {Wrong.OVERTAKEN, Wrong.TOO_SLOW} and any(
-            begin <= at[finding.where] <= end for begin, end in windows
-        )
+        return any(begin <= at[finding.where] <= end for begin, end in around.get(finding.wrong, ()))
 
     return is_chance
 
@@ -265,13 +290,18 @@ def _pushers(stage: Stage, poison: Poison, seen: _Seen) -> None:
 def _of_processes(stage: Stage, poison: Poison) -> list[Told]:
     """A defect that one has told of, an end that was not in order, and a version of the registry that cannot be taken and of which one has not told."""
     found = [(ENDED, name, f"asked to end, it did with {code}") for name, code in stage.ended if code not in IN_ORDER]
-    for served in (*stage.all_served(), *stage.more):
-        told = served.told() if served.log.exists() else []
+    for served in _born(stage):
+        told = served.told()
         defects = (line for line in told if line["event"] in NEVER_TOLD and not _is_of(poison, line))
         found += [(DEFECT, served.name, json.dumps(line, ensure_ascii=False)[:3000]) for line in defects]
         if poison.versions and served not in stage.more and max(poison.versions) not in refused(told):
             found.append((DEFECT, served.name, f"has not told of version {max(poison.versions)} of the registry"))
     return found
+
+
+def _born(stage: Stage) -> list[Served]:
+    """All who have said something."""
+    return [served for served in (*stage.all_served(), *stage.more) if served.log.exists()]
 
 
 def _is_of(poison: Poison, line: Mapping[str, object]) -> bool:

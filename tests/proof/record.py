@@ -107,6 +107,7 @@ def table(header: Header, results: Sequence[Result], planted: Sequence[Mapping[s
         f"{header.began}, commit `{header.commit}`, {header.machine}: {len(counting)} runs that count, of {len(results)}."
         f" {', '.join(f'{count:,} {name}' for name, count in many.items())}."
         f" Violations: {', '.join(f'{count} {name}' for name, count in wrong.most_common()) or 'none'}."
+        f" Routers that ended because Kafka's client brought nothing: {sum(result.silent for result in results)}."
     )
     lines = [
         said,
