@@ -21,7 +21,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from kafka.net.compat import KafkaNetClient
 from kafka.partitioner.default import murmur2
 
@@ -354,7 +360,7 @@ class Tail:
         """Raises Unavailable when no broker answers: reading does not tell."""
         place = next(iter(self._ends))
         try:
-            self._consumer.end_offsets([place], timeout_ms=ASK_WITHIN_MS)
+            told(self._consumer.end_offsets, [place], ASK_WITHIN_MS)
         except KafkaError as error:
             raise Unavailable(_no_answer(self._bootstrap, error)) from None
 
@@ -371,8 +377,8 @@ class Tail:
                 raise Misconfigured(str(_missing(topic, self._bootstrap)))
             places += [TopicPartition(topic, number) for number in sorted(numbers)]
         self._consumer.assign(places)
-        self._ends = self._consumer.end_offsets(places, timeout_ms=ASK_WITHIN_MS)
-        begins = self._consumer.beginning_offsets(places, timeout_ms=ASK_WITHIN_MS)
+        self._ends = told(self._consumer.end_offsets, places, ASK_WITHIN_MS)
+        begins = told(self._consumer.beginning_offsets, places, ASK_WITHIN_MS)
         for place in places:
             last = topics[place.topic]
             first = begins[place] if last is None else max(begins[place], self._ends[place] - last)
@@ -385,6 +391,18 @@ def position(consumer: Any, place: TopicPartition, timeout_ms: int) -> int:
     if found is None:
         raise KafkaTimeoutError(f"nobody tells where {place.topic}/{place.partition} is read")
     return int(found)
+
+
+def told(
+    ask: Callable[..., dict[TopicPartition, int]], places: Collection[TopicPartition], timeout_ms: int
+) -> dict[TopicPartition, int]:
+    """What a consumer's `end_offsets` or `beginning_offsets` tells. Raises KafkaError, also where a partition has no leader: the library leaves it out
+    of what it asks, and raises KeyError.
+    """
+    try:
+        return ask(places, timeout_ms=timeout_ms) if places else {}
+    except KeyError as error:
+        raise LeaderNotAvailableError(f"nobody leads {error}") from error
 
 
 class Clients:

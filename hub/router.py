@@ -291,20 +291,14 @@ class Router:
         if self._stop.wait(wait_s) and isinstance(error, Unavailable):
             return  # no transaction was open
         # Once at least, also when the process is ending: it aborts what is open, which would hold up every reader.
-        away = False
         while not self._renewed():
-            away = True
             wait_s = min(2 * wait_s, BACK_OFF_S[1])
             if self._stop.wait(wait_s):
                 return
-        if away:
-            # What Kafka does not answer for is no silence of the client.
-            self._stood.clear()
-            if self._rebuild:
-                self._rebuild.since = time.monotonic()
         assert self._member is not None
         self._waiting.clear()
         self._asked.clear()
+        self._stood.clear()  # where an input stands from here on says nothing of what it has brought
         for partition in self._partitions.values():
             self._member.go_to(partition.number, partition.next)
 
@@ -349,19 +343,13 @@ class Router:
         self._hold_back(member)
 
     def _go_on_rebuilding(self, member: Member, rebuild: "_Rebuild") -> None:
-        limit_s = REBUILD_SILENT_S + self._settings.router.transaction_timeout_ms / 1000
-        if time.monotonic() - rebuild.since > limit_s:
-            if rebuild.others_are_told(self._settings, self._client_id):
-                raise Silent(
-                    str(
-                        Text(
-                            f"nothing has come of {rebuild.reads} for {limit_s:g} s, and another client is told at once",
-                            f"{rebuild.reads} 已有 {limit_s:g} 秒没有读到数据，而另一客户端可立即读到",
-                        )
-                    )
-                )
-            rebuild.since = time.monotonic()  # it is Kafka that has it undecided: nothing is gained by an end
-        if not rebuild.go_on(self._settings, member, self._client_id):
+        try:
+            complete = rebuild.go_on(self._settings, member, self._client_id)
+        except Unavailable:
+            self._listen_to(rebuild)
+            raise
+        if not complete:
+            self._listen_to(rebuild)
             return
         for partition in rebuild.partitions(self._settings, self._around, self._telemetry):
             self._partitions[partition.number] = partition
@@ -370,6 +358,23 @@ class Router:
         rebuild.close()
         self._rebuild = None
         reached("rebuild.done")
+
+    def _listen_to(self, rebuild: "_Rebuild") -> None:
+        """Raises Silent where nothing has come of a rebuild for too long and another client is told; Unavailable where none is."""
+        limit_s = REBUILD_SILENT_S + self._settings.router.transaction_timeout_ms / 1000
+        if time.monotonic() - rebuild.since <= limit_s:
+            return
+        # Whatever the answer is: Kafka that is away, or has it undecided, is waited for, and asked again after as long.
+        rebuild.since = time.monotonic()
+        if rebuild.others_are_told(self._settings, self._client_id):
+            raise Silent(
+                str(
+                    Text(
+                        f"nothing has come of {rebuild.reads} for {limit_s:g} s, and another client is told at once",
+                        f"{rebuild.reads} 已有 {limit_s:g} 秒没有读到数据，而另一客户端可立即读到",
+                    )
+                )
+            )
 
     # ---- work
 
@@ -560,11 +565,9 @@ class Router:
 
     def _tell_lag(self, member: Member) -> None:
         now = time.monotonic()
-        # Also of what is being rebuilt, which would not notice that Kafka is away.
-        found = member.ends(self._partitions.keys() | (self._rebuild.numbers if self._rebuild else set()))
+        found = member.ends(self._partitions.keys())
         self._kafka("")
-        for number in self._partitions:
-            ends = found[number]
+        for number, ends in found.items():
             for topic, end in ends.items():
                 waiting = self._waiting[number].count(topic)
                 position = member.position(topic, number)
@@ -617,7 +620,7 @@ class _Rebuild:
     def __init__(self, numbers: Collection[int]) -> None:
         self.numbers = frozenset(numbers)
         self.since = self._began = time.monotonic()
-        """When it came on last."""
+        """When it came on last, or others were asked."""
         self.reads: str = Member.GROUP
         """The topic or the group, and of which partitions."""
         self._offsets: dict[int, dict[str, int]] = {}

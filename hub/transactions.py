@@ -42,7 +42,7 @@ from kafka.structs import OffsetAndMetadata
 from hub.clock import Clock
 from hub.command import UNAVAILABLE, UNKNOWN_OUTCOME
 from hub.core.errors import AbortReason, HubError, Unavailable, UnknownOutcome
-from hub.kafka_log import Clients, discard, home, position
+from hub.kafka_log import Clients, discard, home, position, told
 from hub.lang import Text
 from hub.partition import HANDED_OVER, Arrived, Outgoing
 from hub.points import reached
@@ -53,7 +53,7 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024
 FLUSH_WITHIN_S = 15.0
 # An orderly end may have to wait for one of each: together with what is closed then, within 10 s.
 REACH_WITHIN_S = 3.0
-ASK_WITHIN_S, ASK_ENDS_EVERY_S = 4.0, 0.5
+ASK_WITHIN_S, ASK_WITHIN_MS, ASK_ENDS_EVERY_S = 4.0, 4000, 0.5
 FETCH_WAIT_MS = 100
 FETCH_BYTES = 64 * 1024
 """What one fetch brings of a partition. The library hands out one fetch after the other: a town waits for what was fetched of another partition before
@@ -110,8 +110,10 @@ class Watchdog:
 
     def _set(self, is_all: bool, limit_s: float, code: int, what: str) -> None:
         sentence = f"{what} has not come to an end within {limit_s:g} s"
+        deadline = time.monotonic() + limit_s, code, sentence
         with self._changed:
-            self._deadlines[is_all] = time.monotonic() + limit_s, code, sentence
+            # The end of all has one already where it was asked for, and comes no later for another reason.
+            self._deadlines[is_all] = min(deadline, self._deadlines.get(is_all, deadline)) if is_all else deadline
             self._changed.notify()
 
     def _watch(self) -> None:
@@ -316,7 +318,7 @@ def undecided(settings: Settings, topics: Collection[str], partition: int, clien
     consumer = _of_the_group(settings, client_id)
     try:
         # It has to connect first, and to find who knows.
-        return _offsets(consumer, topics, partition, int(ASK_WITHIN_S * 1000)) is None
+        return _offsets(consumer, topics, partition, ASK_WITHIN_MS) is None
     finally:
         with contextlib.suppress(KafkaError):
             consumer.close(autocommit=False)
@@ -431,7 +433,7 @@ class Member:
             self._asked_ends = {}
             unknown = [each for each in self._consumer.assignment() if self._consumer.highwater(each) is None]
             try:
-                self._asked_ends = self._consumer.end_offsets(unknown, timeout_ms=int(ASK_WITHIN_S * 1000))
+                self._asked_ends = told(self._consumer.end_offsets, unknown, ASK_WITHIN_MS)
             finally:
                 # From the answer on: one that does not come takes longer than the pause, and is not waited for once for each input.
                 self._ask_ends_at = time.monotonic() + ASK_ENDS_EVERY_S
@@ -441,7 +443,7 @@ class Member:
         """Where the inputs end now, as far as it is committed; asks the broker. Raises Unavailable."""
         places = self._places(partitions)
         try:
-            ends = self._consumer.end_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000)) if places else {}
+            ends = told(self._consumer.end_offsets, places, ASK_WITHIN_MS)
         except KafkaError as error:
             raise Unavailable(f"the ends of the inputs: {error}") from error
         found: dict[int, dict[str, int]] = {number: {} for number in partitions}
@@ -494,8 +496,9 @@ class Whole:
                 for topic in topics
                 for number in (partitions if partitions is not None else sorted(raw.partitions_for_topic(topic) or ()))
             ]
-            self._ends = _ends(raw, places)
-            begins = raw.beginning_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
+            raw.assign(places)
+            self._ends = told(raw.end_offsets, places, ASK_WITHIN_MS)
+            begins = told(raw.beginning_offsets, places, ASK_WITHIN_MS)
         self.begins = {(place.topic, place.partition): offset for place, offset in begins.items()}
         self._consumer = _consumer(settings, group_id=None, client_id=client_id, max_poll_records=5000)
         self._consumer.assign(places)
@@ -531,9 +534,14 @@ class Whole:
 
     def held_up(self) -> bool:
         """Whether a transaction that is not decided lies before an end, as a client is told that is new. Raises Unavailable."""
-        with self._asking() as other:
-            stable = _ends(other, list(self._ends))
-        return any(stable[place] < end for place, end in self._ends.items())
+        places, found = list(self._ends), []
+        for isolation in ("read_committed", "read_uncommitted"):
+            with self._asking(isolation_level=isolation) as other:
+                other.assign(places)
+                found.append(told(other.end_offsets, places, ASK_WITHIN_MS))
+        stable, lying = found
+        # A log that was cut since then never comes up to where it ended.
+        return any(stable[place] < min(end, lying[place]) for place, end in self._ends.items())
 
     @contextlib.contextmanager
     def _asking(self, **special: Any) -> Iterator[Any]:
@@ -551,13 +559,6 @@ class Whole:
         """Ends reading."""
         with contextlib.suppress(KafkaError):
             self._consumer.close(autocommit=False)
-
-
-def _ends(consumer: Any, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-    """As far as this consumer's isolation lets it read. Raises KafkaError."""
-    consumer.assign(places)
-    ends: Mapping[TopicPartition, int] = consumer.end_offsets(places, timeout_ms=int(ASK_WITHIN_S * 1000))
-    return ends
 
 
 def _offsets(consumer: Any, topics: Collection[str], partition: int, within_ms: int) -> dict[str, int] | None:

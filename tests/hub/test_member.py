@@ -31,3 +31,13 @@ def test_a_header_that_is_null_is_an_empty_one() -> None:
         made.return_value.group_metadata.return_value.generation_id = -1
         (arrived,) = Member(Settings(), ["readings"], "a test").poll(0.1).records[3]
     assert arrived.headers == (("x", b""), ("y", b"1"))
+
+
+def test_an_input_that_nobody_leads_is_unavailable() -> None:
+    """The library asks nobody for its end, and fails where it looks for the answer."""
+    place = TopicPartition("readings", 3)
+    with mock.patch("hub.transactions.KafkaConsumer") as made:
+        made.return_value.assignment.return_value = {place}
+        made.return_value.end_offsets.side_effect = KeyError(place)
+        with pytest.raises(Unavailable, match="nobody leads"):
+            Member(Settings(), ["readings"], "a test").ends([3])

@@ -228,21 +228,19 @@ def told_lags(
         # Kafka has no more; it has been away meanwhile.
         ([9] * 40, 0, False),
         ([3] * 40, 20, False),
-        # What fails while Kafka answers is no excuse.
-        ([3] * 40, -20, True),
     ],
 )
 def test_an_input_of_which_nothing_comes_though_kafka_has_more_ends_the_process(
     monkeypatch: pytest.MonkeyPatch, positions: list[int], looks: int, silent: bool
 ) -> None:
-    """Seen every five seconds. `looks`: after so many, and each so many, Kafka was away; below 0: something failed, and Kafka answered."""
+    """Seen every five seconds. `looks`: after so many, and each so many, Kafka was away."""
     router, member = silent_router()
+    monkeypatch.setattr(router._transactions, "renew", lambda: None)
     router._member = member
 
     def all_looks() -> None:
         for number, position in enumerate(positions):
             if looks and number % looks == 0:
-                monkeypatch.setattr(router._transactions, "renew", answers_after(int(looks > 0)))
                 router._recover(Unavailable("away"))
             member.position.return_value = position
             router._tell_lag(member)
@@ -260,11 +258,6 @@ def test_what_is_held_back_is_not_silent() -> None:
     router._held_back = {("readings", HERE)}
     for _ in range(40):
         router._tell_lag(member)
-
-
-def answers_after(failures: int) -> mock.Mock:
-    """What Kafka answers again when it has been asked in vain so often."""
-    return mock.Mock(side_effect=[*[Unavailable("away")] * failures, None])
 
 
 def silent_router() -> tuple[Router, mock.Mock]:
@@ -343,25 +336,29 @@ def test_what_kafka_has_undecided_is_waited_for_and_nobody_is_put_out_by_that(
         waiting.turn(46)
 
 
-def test_a_kafka_that_was_away_is_no_silence_of_a_rebuild(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The router owns nothing else that would ask. It asks for what it rebuilds, and begins to count when Kafka is back, however long that took."""
-    waiting.told = True
+def test_a_kafka_that_is_away_is_waited_for(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router owns nothing else that would notice it. When Kafka is back, its own client gets as long again."""
+
+    def away(*_: object) -> bool:
+        raise Unavailable("away")
+
     waiting.turn(0)
-    waiting.member.ends.side_effect = Unavailable("away")
-    with pytest.raises(Unavailable):
-        waiting.router._tell_lag(waiting.member)
-    waiting.member.ends.assert_called_once_with({HERE, 4})
-
-    def renew() -> None:
-        waiting.now += 60
-        if waiting.now < 1100:
-            raise Unavailable("away")
-
-    monkeypatch.setattr(waiting.router._transactions, "renew", renew)
-    waiting.router._recover(Unavailable("away"))
+    with monkeypatch.context() as during:
+        during.setattr("hub.router.undecided", away)
+        with pytest.raises(Unavailable):
+            waiting.turn(46)
+    waiting.told = True
     waiting.turn(44)
     with pytest.raises(Silent):
         waiting.turn(2)
+
+
+def test_what_comes_at_last_is_taken_before_others_are_asked(waiting: Waiting) -> None:
+    """A process that stood still has asked nobody meanwhile."""
+    waiting.told = True
+    waiting.turn(0)
+    waiting.member.committed.side_effect = lambda _: OFFSETS
+    waiting.turn(600)
 
 
 def test_a_rebuild_that_fails_again_and_again_though_kafka_answers_is_silent(

@@ -36,6 +36,15 @@ def test_so_does_an_end_that_takes_too_long_whatever_may_take_longer() -> None:
     assert ends.said == [(75, "the end has not come to an end within 0.05 s")]
 
 
+def test_who_is_ending_already_gets_no_more_time_for_another_reason() -> None:
+    ends = Ends()
+    watchdog = Watchdog(ends)
+    watchdog.all_within(SHORT_S, 75, "the end")
+    watchdog.all_within(LONG_S, 3, "another end")
+    assert ends.one.wait(SOON_S)
+    assert ends.said == [(75, "the end has not come to an end within 0.05 s")]
+
+
 def test_what_comes_to_its_end_in_time_ends_nothing() -> None:
     ends = Ends()
     watchdog = Watchdog(ends)

@@ -250,7 +250,12 @@ def _chance(fallen: Iterable[Fallen], records: Iterable[Stored]) -> Callable[[Fi
     """
     at = {record.place: record.timestamp for record in records}
     around = {
-        Wrong.TOO_SLOW: [(one.at, one.over + CATCHING_UP_MS) for one in fallen if _delays(one)],
+        # What was kept aside is sent again when the town is mended.
+        Wrong.TOO_SLOW: [
+            (one.at, one.over + CATCHING_UP_MS)
+            for one in fallen
+            if _delays(one) or one.fault.kind is Kind.CHANGELOG_POISONED
+        ],
         Wrong.OVERTAKEN: [
             (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
             for one in fallen

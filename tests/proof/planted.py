@@ -116,8 +116,8 @@ BUGS: Mapping[str, Bug] = {
         [
             Change(
                 "hub/transactions.py",
-                "            partition_assignment_strategy=[RangePartitionAssignor],\n",
-                "            partition_assignment_strategy=[StickyPartitionAssignor],\n",
+                "        partition_assignment_strategy=[RangePartitionAssignor],\n",
+                "        partition_assignment_strategy=[StickyPartitionAssignor],\n",
             ),
             Change(
                 "hub/transactions.py",

@@ -84,6 +84,7 @@ def test_a_quarantine_is_found_unless_it_is_that_of_the_town_whose_memory_was_sp
         # What is there already has not come late for the fault; and no router keeps anything from the inputs.
         (Wrong.TOO_SLOW, Kind.BROKER_KILLED, [7]),
         (Wrong.TOO_SLOW, Kind.ROUTER_KILLED, []),
+        (Wrong.TOO_SLOW, Kind.CHANGELOG_POISONED, [7]),
         (Wrong.LOST, Kind.BROKER_KILLED, []),
     ],
 )
