@@ -61,6 +61,8 @@ REBUILD_SILENT_S = 30.0
 """After so long, and the time of a transaction of the last owner, somebody else asks for what a rebuild waits for: its towns are served by nobody
 meanwhile. So long the library waits for one answer.
 """
+OTHERS_AGAIN_S = 5.0
+"""After so long they are asked again: Kafka may have come back, or decided, while they asked, and the rebuild's own client is still on its way to it."""
 REBUILD_PART_S = 0.1
 ABORTS_IN_A_ROW = 20
 STOP_WITHIN_S = 9.0
@@ -360,18 +362,23 @@ class Router:
         reached("rebuild.done")
 
     def _listen_to(self, rebuild: "_Rebuild") -> None:
-        """Raises Silent where nothing has come of a rebuild for too long and another client is told; Unavailable where none is."""
+        """Raises Silent where nothing has come of a rebuild for too long and other clients are told, twice; Unavailable where they cannot ask."""
         limit_s = REBUILD_SILENT_S + self._settings.router.transaction_timeout_ms / 1000
-        if time.monotonic() - rebuild.since <= limit_s:
+        if time.monotonic() - rebuild.since <= limit_s or self._stop.is_set():
             return
-        # Whatever the answer is: Kafka that is away, or has it undecided, is waited for, and asked again after as long.
+        # Whatever the answer is: Kafka that is away, or has it undecided, is waited for, and others ask again after as long.
         rebuild.since = time.monotonic()
-        if rebuild.others_are_told(self._settings, self._client_id):
+        if not rebuild.others_are_told(self._settings, self._client_id):
+            rebuild.suspected = False
+        elif not rebuild.suspected:
+            rebuild.suspected = True
+            rebuild.since = time.monotonic() - limit_s + OTHERS_AGAIN_S
+        else:
             raise Silent(
                 str(
                     Text(
-                        f"nothing has come of {rebuild.reads} for {limit_s:g} s, and another client is told at once",
-                        f"{rebuild.reads} 已有 {limit_s:g} 秒没有读到数据，而另一客户端可立即读到",
+                        f"nothing has come of {rebuild.reads} for over {limit_s:g} s, and other clients are told at once",
+                        f"{rebuild.reads} 已有 {limit_s:g} 秒以上没有读到数据，而其他客户端可立即读到",
                     )
                 )
             )
@@ -621,6 +628,8 @@ class _Rebuild:
         self.numbers = frozenset(numbers)
         self.since = self._began = time.monotonic()
         """When it came on last, or others were asked."""
+        self.suspected = False
+        """Others were told, and nothing has come since."""
         self.reads: str = Member.GROUP
         """The topic or the group, and of which partitions."""
         self._offsets: dict[int, dict[str, int]] = {}
@@ -645,7 +654,7 @@ class _Rebuild:
                 self.reads = f"{Member.GROUP}/{number}"
                 return False  # a transaction of the last owner is not decided yet
             self._offsets[number] = offsets
-            self.since = time.monotonic()
+            self._comes_on()
         if self._whole is None:
             reached("rebuild.offsets")
             self.reads = f"{ROUTER_STATE}/{', '.join(map(str, sorted(self.numbers)))}"
@@ -653,7 +662,7 @@ class _Rebuild:
         until = time.monotonic() + REBUILD_PART_S
         while not self._whole.complete():
             for arrived in self._whole.read(REBUILD_PART_S):
-                self.since = time.monotonic()
+                self._comes_on()
                 last = self._last[arrived.partition]
                 if arrived.value is None:
                     last.pop(arrived.key, None)
@@ -663,6 +672,9 @@ class _Rebuild:
             if time.monotonic() >= until:
                 return False
         return True
+
+    def _comes_on(self) -> None:
+        self.since, self.suspected = time.monotonic(), False
 
     def others_are_told(self, settings: Settings, client_id: str) -> bool:
         """Whether Kafka tells a new client what this rebuild waits for. Raises Unavailable."""

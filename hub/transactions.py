@@ -317,8 +317,7 @@ def undecided(settings: Settings, topics: Collection[str], partition: int, clien
     """Whether a transaction on the group's offsets of a partition is not decided, as a client is told that is new. Raises Unavailable."""
     consumer = _of_the_group(settings, client_id)
     try:
-        # It has to connect first, and to find who knows.
-        return _offsets(consumer, topics, partition, ASK_WITHIN_MS) is None
+        return _offsets(consumer, topics, partition, ASK_WITHIN_MS // len(topics)) is None
     finally:
         with contextlib.suppress(KafkaError):
             consumer.close(autocommit=False)

@@ -168,3 +168,19 @@ def test_reading_the_whole_commits_nothing_and_ends_however_the_client_does() ->
     assert {call.kwargs["group_id"] for call in made.call_args_list} == {None}
     assert {call.kwargs["enable_auto_commit"] for call in made.call_args_list} == {False}
     assert all(call.kwargs == {"autocommit": False} for call in made.return_value.close.call_args_list)
+
+
+@pytest.mark.parametrize(
+    ("stable", "lying", "held_up"), [(9, 9, False), (5, 9, True), (5, 12, True), (12, 12, False), (5, 5, False)]
+)
+def test_a_transaction_that_is_not_decided_holds_a_reader_up_and_a_log_that_was_cut_does_not(
+    stable: int, lying: int, held_up: bool
+) -> None:
+    """It ended at 9 when it was asked first."""
+    place = TopicPartition("router-state", 3)
+    with mock.patch("hub.transactions.KafkaConsumer") as made:
+        made.return_value.end_offsets.side_effect = [{place: 9}, {place: stable}, {place: lying}]
+        made.return_value.beginning_offsets.return_value = {place: 0}
+        assert Whole(SETTINGS, ["router-state"], "a test", [3]).held_up() is held_up
+    asked = [each.kwargs["isolation_level"] for each in made.call_args_list]
+    assert asked == ["read_uncommitted", "read_committed", "read_committed", "read_uncommitted"]

@@ -231,7 +231,7 @@ def _stations(stage: Stage, fallen: Sequence[Fallen], poison: Poison, seen: _See
         )
     )
     seen.judged(checker.findings(run))
-    seen.judged(judgement.found, _chance(fallen, (*topics.records, *written.records)))
+    seen.judged(judgement.found, _chance(fallen, (*topics.records, *written.records), poison))
     seen.messages, seen.records = len(log.messages), len(topics.records)
     seen.decisions = sum(record.topic == DECISIONS for record in written.records)
 
@@ -244,18 +244,14 @@ def _delays(fallen: Fallen) -> bool:
     )
 
 
-def _chance(fallen: Iterable[Fallen], records: Iterable[Stored]) -> Callable[[Finding], bool]:
+def _chance(fallen: Iterable[Fallen], records: Iterable[Stored], poison: Poison) -> Callable[[Finding], bool]:
     """What a fault may do to a reading around its time: it comes after its period, or after time has passed for its town. The journal says so, and no
-    promise is broken.
+    promise is broken. What was kept aside for a town is sent again when it is mended.
     """
-    at = {record.place: record.timestamp for record in records}
+    at = {record.place: record for record in records}
+    again = [(one.town.encode(), one.replaying, one.until + CATCHING_UP_MS) for one in poison.sick]
     around = {
-        # What was kept aside is sent again when the town is mended.
-        Wrong.TOO_SLOW: [
-            (one.at, one.over + CATCHING_UP_MS)
-            for one in fallen
-            if _delays(one) or one.fault.kind is Kind.CHANGELOG_POISONED
-        ],
+        Wrong.TOO_SLOW: [(one.at, one.over + CATCHING_UP_MS) for one in fallen if _delays(one)],
         Wrong.OVERTAKEN: [
             (one.at - UNDER_WAY_MS, one.over + CATCHING_UP_MS)
             for one in fallen
@@ -264,7 +260,12 @@ def _chance(fallen: Iterable[Fallen], records: Iterable[Stored]) -> Callable[[Fi
     }
 
     def is_chance(finding: Finding) -> bool:
-        return any(begin <= at[finding.where] <= end for begin, end in around.get(finding.wrong, ()))
+        if finding.wrong not in around:
+            return False
+        record = at[finding.where]
+        return any(begin <= record.timestamp <= end for begin, end in around[finding.wrong]) or any(
+            record.key == town and begin <= record.timestamp <= end for town, begin, end in again
+        )
 
     return is_chance
 

@@ -84,7 +84,7 @@ def test_a_quarantine_is_found_unless_it_is_that_of_the_town_whose_memory_was_sp
         # What is there already has not come late for the fault; and no router keeps anything from the inputs.
         (Wrong.TOO_SLOW, Kind.BROKER_KILLED, [7]),
         (Wrong.TOO_SLOW, Kind.ROUTER_KILLED, []),
-        (Wrong.TOO_SLOW, Kind.CHANGELOG_POISONED, [7]),
+        (Wrong.TOO_SLOW, Kind.CHANGELOG_POISONED, [8]),
         (Wrong.LOST, Kind.BROKER_KILLED, []),
     ],
 )
@@ -93,8 +93,10 @@ def test_what_a_fault_does_to_a_reading_around_it_is_counted_and_everything_else
 ) -> None:
     fallen = [Fallen(Fault(kind, 1.0, 2.0, 0, 0.0), at=100_000, over=103_000)]
     moments = {7: 104_000, 8: 99_000, 9: 90_000, 10: 114_000}
-    readings = [Stored("readings", 1, offset, at, None, (), b"") for offset, at in moments.items()]
+    readings = [Stored("readings", 1, offset, at, b"%d" % offset, (), b"") for offset, at in moments.items()]
+    # Of all of them only one town's are sent again.
+    poison = Poison(sick=(Sick("8", 90_000, 98_000, 99_500),) if kind is Kind.CHANGELOG_POISONED else ())
     seen = _Seen()
-    seen.judged([Finding(wrong, reading.place, "") for reading in readings], _chance(fallen, readings))
+    seen.judged([Finding(wrong, reading.place, "") for reading in readings], _chance(fallen, readings, poison))
     assert seen.late == len(late)
     assert [where for _, where, _ in seen.found] == [f"readings/1/{one}" for one in moments if one not in late]
