@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -44,21 +45,30 @@ def announced(data: Path, process: str, ports: Mapping[str, int]) -> Iterator[No
 def on_stop(stop: Callable[[], object]) -> None:
     """Calls `stop` at SIGTERM and SIGINT; another one more than a second later, from someone who will not wait, ends at once.
 
-    One Ctrl-C can arrive twice, from the terminal and from a program in between that passes it on. A part of `gridhub up` stops with it
-    too, however it ends: GRIDHUB_END_WITH_PARENT is its pid.
+    `stop` is called on a thread of its own: a handler in Python runs on the main thread only, which a signal that another thread has taken (after
+    SIGSTOP and SIGCONT it mostly has) does not wake from a wait for a lock. One Ctrl-C can arrive twice, from the terminal and from a program in
+    between that passes it on. A part of `gridhub up` stops with it too, however it ends: GRIDHUB_END_WITH_PARENT is its pid.
     """
-    first: list[float] = []
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
 
-    def handle(number: int, _frame: object) -> None:
-        if not first:
-            first.append(time.monotonic())
-            stop()
-        elif time.monotonic() - first[0] > 1.0:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+    def listen(_told: socket.socket) -> None:
+        first = 0.0
+        while True:
+            for number in heard.recv(64):
+                if number not in {signal.SIGTERM, signal.SIGINT}:
+                    continue
+                if not first:
+                    first = time.monotonic()
+                    stop()
+                elif time.monotonic() - first > 1.0:
+                    os._exit(128 + number)
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    threading.Thread(target=listen, args=(told,), name="signals", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Not SIG_IGN: what is ignored is told to nobody.
+        signal.signal(number, lambda *_: None)
     if parent := os.environ.get("GRIDHUB_END_WITH_PARENT"):
         end_with_parent(stop, int(parent))
 
