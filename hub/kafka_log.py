@@ -22,6 +22,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     LeaderNotAvailableError,
@@ -44,6 +45,7 @@ SILENCE_S = 15.0
 REPLACE_WAIT_S = 5.0
 SENDER_END_S = 2.0
 ASK_WITHIN_MS = 5000
+NOT_READY_S = 0.05
 
 Done = Callable[[Exception | None], None]
 
@@ -405,6 +407,20 @@ def told(
         raise LeaderNotAvailableError(f"nobody leads {error}") from error
 
 
+class _Client(KafkaNetClient):  # type: ignore[misc]
+    """The library's network client, as the library's own sender takes it to be."""
+
+    def await_ready(self, node_id: object, timeout_ms: float = 30_000) -> bool:
+        """Whether a node can be sent to. The library's raises where it cannot; a request for a coordinator (offsets, the commit) is forgotten then, and
+        waited for without end. Upon a no it is sent again, to whoever is the coordinator by then.
+        """
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaConnectionError:
+            time.sleep(NOT_READY_S)  # asked again at once
+            return False
+
+
 class Clients:
     """The library's network clients of one constructor: one that fails leaves its sockets open, and each try would leave more."""
 
@@ -412,7 +428,7 @@ class Clients:
         self._made: list[Any] = []
 
     def make(self, **settings: Any) -> Any:
-        self._made.append(KafkaNetClient(**settings))
+        self._made.append(_Client(**settings))
         return self._made[-1]
 
     def close(self) -> None:

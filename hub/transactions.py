@@ -10,6 +10,8 @@ The rules it keeps, each for a fault of kafka-python 3.0.12 that was seen (lette
   after a kill.
 - J: a rebalance goes on behind a poll that has returned, and a membership is lost behind one that waits. The group's state is taken
   together with the records, both are dropped when anything has changed meanwhile, and nothing is ours until a join has come to its end.
+- O: offsets or a commit that a coordinator is to be told is forgotten where it cannot be connected to. `Clients` makes a client that does not
+  raise there; else each broker that dies would cost what D has as its limit, and a commit that others could still have made whole.
 
 Whatever fails before `commit_transaction()` is called has not happened. Whatever fails in it is not known to have: the process ends, and
 the next one begins from what Kafka has (KIP-98, KIP-447).

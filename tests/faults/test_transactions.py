@@ -273,6 +273,37 @@ def test_a_commit_is_not_done_where_the_broker_has_aborted(
     assert member.committed(0) == {topic: 0}
 
 
+@pytest.mark.parametrize("point", ["router.flushed", "router.offsets"])
+def test_what_the_coordinator_is_to_be_told_is_told_when_it_is_back(
+    broker: Broker,
+    topic: str,
+    scripted: ScriptedBroker,
+    slot: Transactions,
+    members: Callable[[], Member],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """O. Nobody can be reached for a second, when offsets or the commit are to be sent."""
+    polled, _ = settled(members())
+    slot.renew()
+    back = threading.Timer(1.0, scripted.mend)
+
+    def cut_there(reached: str) -> None:
+        if reached == point:
+            scripted.cut()
+            back.start()
+
+    monkeypatch.setattr(transactions, "reached", cut_there)
+    committing = threading.Thread(
+        target=slot.commit, args=([record(topic, 0, b"told")], {(topic, 0): 1}, polled.group), daemon=True
+    )
+    committing.start()
+    committing.join(15)
+    assert not committing.is_alive()
+    assert values(broker, topic) == [b"told"]
+    back.join()
+
+
 def test_what_is_not_decided_is_so_for_another_client_too(
     scripted: ScriptedBroker, settings: Settings, topic: str, slot: Transactions, members: Callable[[], Member]
 ) -> None:
