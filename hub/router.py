@@ -362,18 +362,9 @@ class Router:
         reached("rebuild.done")
 
     def _listen_to(self, rebuild: "_Rebuild") -> None:
-        """Raises Silent where nothing has come of a rebuild for too long and other clients are told, twice; Unavailable where they cannot ask."""
+        """Raises Silent where nothing has come of a rebuild for too long and other clients are told; Unavailable where they cannot ask."""
         limit_s = REBUILD_SILENT_S + self._settings.router.transaction_timeout_ms / 1000
-        if time.monotonic() - rebuild.since <= limit_s or self._stop.is_set():
-            return
-        # Whatever the answer is: Kafka that is away, or has it undecided, is waited for, and others ask again after as long.
-        rebuild.since = time.monotonic()
-        if not rebuild.others_are_told(self._settings, self._client_id):
-            rebuild.suspected = False
-        elif not rebuild.suspected:
-            rebuild.suspected = True
-            rebuild.since = time.monotonic() - limit_s + OTHERS_AGAIN_S
-        else:
+        if not self._stop.is_set() and rebuild.is_silent(limit_s, self._settings, self._client_id):
             raise Silent(
                 str(
                     Text(
@@ -626,9 +617,9 @@ class _Rebuild:
 
     def __init__(self, numbers: Collection[int]) -> None:
         self.numbers = frozenset(numbers)
-        self.since = self._began = time.monotonic()
+        self._since = self._began = time.monotonic()
         """When it came on last, or others were asked."""
-        self.suspected = False
+        self._suspected = False
         """Others were told, and nothing has come since."""
         self.reads: str = Member.GROUP
         """The topic or the group, and of which partitions."""
@@ -674,9 +665,26 @@ class _Rebuild:
         return True
 
     def _comes_on(self) -> None:
-        self.since, self.suspected = time.monotonic(), False
+        self._since, self._suspected = time.monotonic(), False
 
-    def others_are_told(self, settings: Settings, client_id: str) -> bool:
+    def is_silent(self, limit_s: float, settings: Settings, client_id: str) -> bool:
+        """Whether nothing has come for so long and other clients are told what this one waits for, twice. Raises Unavailable where they cannot ask.
+
+        Whatever the answer is: Kafka that is away, or has it undecided, is waited for, and others ask again after as long.
+        """
+        if time.monotonic() - self._since <= limit_s:
+            return False
+        self._since = time.monotonic()
+        if not self._others_are_told(settings, client_id):
+            self._suspected = False
+            return False
+        if not self._suspected:
+            self._suspected = True
+            self._since = time.monotonic() - limit_s + OTHERS_AGAIN_S
+            return False
+        return True
+
+    def _others_are_told(self, settings: Settings, client_id: str) -> bool:
         """Whether Kafka tells a new client what this rebuild waits for. Raises Unavailable."""
         if waits := self.numbers - self._offsets.keys():
             return not undecided(settings, INPUTS, min(waits), client_id)

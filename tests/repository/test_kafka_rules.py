@@ -31,6 +31,7 @@ NEVER = {
 }
 GIVEN_UP_IN = "discard"
 ASKED_IN = "position"
+TOLD = {"end_offsets", "beginning_offsets"}
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -124,7 +125,8 @@ def ends(tree: ast.AST) -> Iterator[str]:
 
 
 def places(tree: ast.AST) -> Iterator[str]:
-    """N: where nobody has told in time, the library gives None for an offset; that is seen in one place."""
+    """N: where nobody has told in time, the library gives None for an offset, and KeyError for where what nobody leads ends; each is seen in one place."""
+    yield from (f"N: {ast.unparse(call)} may raise KeyError" for name, call in calls(tree) if name in TOLD)
     for function in functions(tree):
         for name, call in calls(function):
             if (
@@ -218,7 +220,7 @@ def listener(
     )
 
 
-@pytest.mark.parametrize("text", [consumer(), producer(), listener()])
+@pytest.mark.parametrize("text", [consumer(), producer(), listener(), "told(raw.end_offsets, places, 9)"])
 def test_what_is_right_is_left_alone(text: str) -> None:
     assert wrong(text, of_kafka=True) == []
 
@@ -243,6 +245,8 @@ def test_what_is_right_is_left_alone(text: str) -> None:
         (listener("raise ValueError"), "M: Listener.on_partitions_revoked does more than set a flag"),
         (listener(lost="x = 1"), "K: Listener without on_partitions_lost"),
         ("def at(self): return self._consumer.position(place)", "N: self._consumer.position(place) may be None"),
+        ("ends = self._consumer.end_offsets(places)", "N: self._consumer.end_offsets(places) may raise KeyError"),
+        ("begins = raw.beginning_offsets([place])", "N: raw.beginning_offsets([place]) may raise KeyError"),
         ("def end(self): self._producer.close(timeout=1)", "E: self._producer.close(timeout=1) is not guarded"),
         ("def end(self):\n with suppress(KafkaError): producer.close()", "E: a producer is given up in discard only"),
         ("def end(self):\n with suppress(KafkaError): self._consumer.close()", "self._consumer.close() may commit offsets"),
