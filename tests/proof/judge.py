@@ -90,7 +90,7 @@ class Result:
 def proved(seed: int, kept: Path | None = None) -> Result:
     """Carries a run out. What is wrong is in its findings, also that it did not come to an end: nobody helps it.
 
-    `kept`: a folder for what all have said in a run of which something is wrong.
+    `kept`: a folder for what all have said, and what each broker has, in a run of which something is wrong.
     """
     began, planned = time.monotonic(), plan(seed)
     fallen: list[Fallen] = []
@@ -367,3 +367,10 @@ def _keep(data: Path, folder: Path) -> None:
     kafka = [path for name in ("server.log", "java.log") for path in data.glob(f"kafka/**/{name}")]
     for path in (*data.glob("*.log"), *data.glob("*.jsonl"), *data.glob("more-*/*.log"), *kafka):
         shutil.copy(path, folder / f"{path.parent.name}-{path.name}")
+    # What each node has: where a transaction was decided in two ways, no client can tell.
+    for path in (
+        each for name in ("*.log", "leader-epoch-checkpoint") for each in data.glob(f"kafka/**/log/*-*/{name}")
+    ):
+        node, partition = path.parents[2].name, path.parent.name
+        (folder / node / partition).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / node / partition)

@@ -46,7 +46,7 @@ class Kind(StrEnum):
     BROKER_ENDED = "broker ended"
     BROKER_STOPPED = "broker stopped"
     LEADER_KILLED = "leader killed"
-    TWO_KILLED = "two of three brokers killed"
+    TWO_ENDED = "two of three brokers ended"
     TWO_STOPPED = "two of three brokers stopped"
     ROLLING = "rolling restart"
     SLOW = "network slow"
@@ -91,7 +91,7 @@ MANNERS = {
     Kind.BROKER_ENDED: Manner(Family.BROKER, (0.0, 4.0), of_three=False),
     Kind.BROKER_STOPPED: Manner(Family.BROKER, (2.0, 8.0)),
     Kind.LEADER_KILLED: Manner(Family.BROKER, (0.0, 0.0), of_three=True),
-    Kind.TWO_KILLED: Manner(Family.BROKER, (0.0, 0.0), of_three=True),
+    Kind.TWO_ENDED: Manner(Family.BROKER, (0.0, 0.0), of_three=True),
     Kind.TWO_STOPPED: Manner(Family.BROKER, (3.0, 8.0), of_three=True),
     Kind.ROLLING: Manner(Family.BROKER, (0.0, 0.0), of_three=True),
     Kind.SLOW: Manner(Family.NETWORK, (2.0, 6.0)),

@@ -1,5 +1,6 @@
 """The embedded broker on the real thing: what a kill may cost (nothing), what it may leave behind (nothing), what it says."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,7 +10,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,10 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 
 from hub import embedded_kafka
 from hub.core.errors import Misconfigured, Unavailable
 from hub.embedded_kafka import Jar, fetch, locked_jars, run
+from hub.kafka_log import discard
 from tests.brokers import Broker, java_under, serving_port, until
 
 NO_JAVA_AFTER_S = 5.0
@@ -72,9 +74,10 @@ except KafkaError:
 """
 
 
-def records(bootstrap: str, topic: str) -> list[bytes]:
+def records(bootstrap: str, topic: str, **more: str) -> list[bytes]:
     partitions = [TopicPartition(topic, number) for number in range(3)]
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    settings = {"enable_auto_commit": False, "auto_offset_reset": "earliest", **more}
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, **settings)
     try:
         consumer.assign(partitions)
         ends = consumer.end_offsets(partitions)
@@ -215,6 +218,64 @@ def test_too_little_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.kafka
 @pytest.mark.slow
+def test_what_a_killed_broker_alone_had_of_a_commit_decides_nothing_when_it_is_back(tmp_path: Path) -> None:
+    """Decision 11. The one that decides is killed when it has written the commit of a transaction and no other has it; the producer dies, too."""
+    cluster = Broker(tmp_path, nodes=3)
+    cluster.start()
+    try:
+        with KafkaAdminClient(bootstrap_servers=cluster.bootstrap) as admin:
+            topic = uuid.uuid4().hex
+            shape = {"num_partitions": 3, "replication_factor": 3, "configs": {"min.insync.replicas": "2"}}
+            admin.create_topics({topic: shape}, wait_for_metadata=True)
+            producer = transactional(cluster.bootstrap)
+            producer.begin_transaction()
+            for number in range(3):
+                producer.send(topic, b"half", partition=number)
+            producer.flush(30)
+            decides = admin.describe_transactions(["a test"])["a test"].coordinator_id
+            log = list(tmp_path.glob(f"kafka/node-{decides}/log/__transaction_state-*/*.log"))
+            java = cluster.java_of(decides)
+            others = [cluster.java_of(number) for number in (1, 2, 3) if number != decides]
+            for other in others:
+                other.suspend()
+            time.sleep(0.8)  # a fetch that waits at the leader is answered after 500 ms, and told nothing then
+            size = sum(path.stat().st_size for path in log)
+            committing = threading.Thread(target=given_up, args=(producer,))
+            committing.start()
+            until(lambda: sum(path.stat().st_size for path in log) > size, 20)
+            java.kill()
+            for other in others:
+                other.resume()
+            discard(producer)
+            committing.join()
+
+            def is_whole() -> bool:
+                with contextlib.suppress(KafkaError, ValueError, psutil.Error):  # ValueError: no Java, or two
+                    found = [one for each in admin.describe_topics() for one in each["partitions"]]
+                    return cluster.java_of(decides) != java and all(len(one["isr_nodes"]) == 3 for one in found)
+                return False
+
+            until(is_whole, 60)
+        discard(transactional(cluster.bootstrap))
+        assert records(cluster.bootstrap, topic, isolation_level="read_committed") == []
+    finally:
+        cluster.stop()
+
+
+def transactional(bootstrap: str) -> KafkaProducer:
+    """What another of the same id has left is ended by then."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id="a test", acks="all")
+    producer.init_transactions()
+    return producer
+
+
+def given_up(producer: KafkaProducer) -> None:
+    with contextlib.suppress(KafkaError):
+        producer.commit_transaction()
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
 def test_of_three_nodes_one_may_be_killed_and_comes_back(tmp_path: Path) -> None:
     cluster = Broker(tmp_path, nodes=3)
     cluster.start()
@@ -278,7 +339,7 @@ JAR = Jar("town.example:some-jar:1.0", sha256(JAR_BYTES).hexdigest())
 JAR_PATH = "/town/example/some-jar/1.0/some-jar-1.0.jar"
 
 
-@contextmanager
+@contextlib.contextmanager
 def repository(
     files: Mapping[str, bytes], *, broken_first: bool = False
 ) -> Iterator[tuple[Mapping[str, str], list[str]]]:
