@@ -51,7 +51,8 @@ READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 3.5
 # Of several nodes one that ends is started again; one that lasts no longer than this, so often in a row, is not.
 STEADY_S, AGAIN_AT_MOST = 10.0, 3
-# The session of a dead node is over after 3 s; if it was the active controller, another one is elected first. Longer, and it is one with the others' trouble.
+# The session of a dead node is over after 3 s; if it was the active controller, another one is elected first. What takes longer is the others' own trouble,
+# and a third node may be what they need.
 TAKEN_OVER_WITHIN_S = 20.0
 
 _DOWNLOADS = 6
@@ -489,6 +490,7 @@ def _tend(lives: Sequence[_Life], stop: threading.Event) -> None:
                 return
             if life.ended_at is None:
                 life.ended_at = time.monotonic()
+                life.end()  # where it is the guard that has ended, Java as well
             if _is_taken_over(life, lives):
                 life.start_again()
 
@@ -503,7 +505,10 @@ def _is_taken_over(ended: _Life, lives: Sequence[_Life]) -> bool:
 
     assert ended.ended_at is not None
     others = [f"{LOOPBACK}:{one.node.port}" for one in lives if one.process.poll() is None]
-    if 2 * len(others) <= len(lives) or time.monotonic() - ended.ended_at > TAKEN_OVER_WITHIN_S:
+    if 2 * len(others) <= len(lives):
+        return True
+    if time.monotonic() - ended.ended_at > TAKEN_OVER_WITHIN_S:
+        say(*_not_taken_over(ended.node))
         return True
     try:
         # Briefly: whoever asks this process to end meanwhile waits for it.
@@ -548,6 +553,7 @@ def _until_ready(life: _Life, stop: threading.Event) -> None:
 
 def _end_in_order(lives: Sequence[_Life]) -> None:
     deadline = time.monotonic() + STOP_WITHIN_S
+    lives = [life for life in lives if life.ended_at is None]
     # A guard is gone, or Kafka takes too long: it is killed when the pipe is closed, and each acknowledged record is on disk.
     for life in lives:
         assert life.process.stdin is not None
@@ -601,6 +607,13 @@ def _started_again(node: Node, code: int) -> Text:
     return Text(
         f"Kafka's node {node.number} has ended (exit code {code}) and is started again",
         f"Kafka 节点 {node.number} 已退出（退出码 {code}），正在重新启动",
+    )
+
+
+def _not_taken_over(node: Node) -> Text:
+    return Text(
+        f"nobody has taken over from Kafka's node {node.number} within {TAKEN_OVER_WITHIN_S:g} s",
+        f"{TAKEN_OVER_WITHIN_S:g} 秒内没有节点接替 Kafka 节点 {node.number}",
     )
 
 

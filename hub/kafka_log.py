@@ -424,11 +424,13 @@ class _Client(KafkaNetClient):  # type: ignore[misc]
 class Clients:
     """The library's network clients of one constructor: one that fails leaves its sockets open, and each try would leave more."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
+        """`more`: settings of the client that the constructor does not pass on."""
         self._made: list[Any] = []
+        self._more = more
 
     def make(self, **settings: Any) -> Any:
-        self._made.append(_Client(**settings))
+        self._made.append(_Client(**settings, **self._more))
         return self._made[-1]
 
     def close(self) -> None:

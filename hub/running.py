@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,10 @@ def on_stop(stop: Callable[[], object]) -> None:
                     continue
                 if not first:
                     first = time.monotonic()
-                    stop()
+                    try:
+                        stop()
+                    except Exception:  # noqa: BLE001 - a defect, and told; a second signal still ends the process
+                        traceback.print_exc()
                 elif time.monotonic() - first > 1.0:
                     os._exit(128 + number)
 

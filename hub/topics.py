@@ -16,6 +16,7 @@ from kafka.errors import InvalidReplicationFactorError, KafkaError, TopicAlready
 from pydantic import BaseModel, PositiveInt, ValidationError, model_validator
 
 from hub.core.errors import Misconfigured, Unavailable
+from hub.kafka_log import Clients
 from hub.lang import Text
 from hub.settings import KafkaSettings
 from hub.shipped import shipped
@@ -187,15 +188,21 @@ def _findings(admin: Any, topics: dict[str, Topic], kafka: KafkaSettings) -> lis
 
 @contextmanager
 def asked(kafka: KafkaSettings, within_s: float, client_id: str = "gridhub-topics") -> Iterator[Any]:
-    """A client of the cluster for a few questions; whatever Kafka raises while it is used becomes Unavailable."""
+    """A client of the cluster for a few questions; whatever Kafka raises while it is used becomes Unavailable. `within_s`: to find a broker, to connect to
+    one that is to be asked, to hear its answer.
+    """
+    within_ms = int(within_s * 1000)
+    clients = Clients(socket_connection_setup_timeout_ms=within_ms)
     try:
         admin = KafkaAdminClient(
+            kafka_client=clients.make,
             bootstrap_servers=kafka.bootstrap,
             client_id=client_id,
-            bootstrap_timeout_ms=int(within_s * 1000),
-            request_timeout_ms=int(within_s * 1000),
+            bootstrap_timeout_ms=within_ms,
+            request_timeout_ms=within_ms,
         )
     except KafkaError:
+        clients.close()
         raise Unavailable(str(_no_answer(kafka, within_s))) from None
     try:
         yield admin

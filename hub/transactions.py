@@ -107,7 +107,7 @@ class Watchdog:
                 self._deadlines.pop(False, None)
 
     def all_within(self, limit_s: float, code: int, what: str) -> None:
-        """The process gets so many seconds, whatever it does; then it ends with this code. May be called by a signal's handler."""
+        """The process gets so many seconds, whatever it does; then it ends with this code."""
         self._set(True, limit_s, code, what)
 
     def _set(self, is_all: bool, limit_s: float, code: int, what: str) -> None:

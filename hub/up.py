@@ -36,6 +36,7 @@ from hub.view import Picture, line
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 12.0
 LAST_WORDS_BYTES = 4096
+ASKED_TWICE = frozenset({128 + signal.SIGINT, 128 + signal.SIGTERM})
 # The feeds, and which of a connector's ports its senders push to.
 FEEDS = {"air": "hj212", "patrol": "http", "camera": "http"}
 SECONDS_BETWEEN_MESSAGES = {"air": 5, "patrol": 20, "camera": 5}
@@ -396,9 +397,10 @@ def _check(children: Sequence[Child]) -> list[Text]:
 
 
 def _ended(child: Child, code: int) -> Text:
-    if code < 0:
+    by = -code if code < 0 else code - 128 if code in ASKED_TWICE else 0
+    if by:
         # What it said last was before, and about something else.
-        name = signal.Signals(-code).name
+        name = signal.Signals(by).name
         return Text(f"{child.name} was killed by {name}", f"{child.name} 被 {name} 信号终止")
     with child.log.open("rb") as file:
         file.seek(max(child.log_begins, child.log.stat().st_size - LAST_WORDS_BYTES))

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import psutil
-
 from tests.faults.checker import Topics, partition_of
 from tests.faults.poison_checker import Poison, Sick
 from tests.faults.processes import Connector, Router, Served, gridhub, now_ms
@@ -95,6 +93,8 @@ class Befalling:
     def _has_all(self, fault: Fault) -> bool:
         if fault.kind in TO_KAFKA:
             return not self._is_kafka_away()
+        if fault.family is Family.BROKER:
+            return self._stage.cluster.serves()  # else most may be gone at once (decision 11)
         # One that has not heard of the broker's time since its start goes by its own clock, as it must.
         return fault.kind is not Kind.CONNECTOR_CLOCK_JUMPS or self._connector_of(fault).knows_the_time()
 
@@ -315,7 +315,7 @@ class Befalling:
                 for java in gone:
                     # Most of a cluster that is killed at once may leave half a transaction, which is Kafka's own doing (decision 11).
                     java.terminate() if fault.kind is Kind.TWO_ENDED else java.kill()
-                psutil.wait_procs(gone, WHOLE_WITHIN_S)
+                self._stage.wait_for(lambda: not any(java.is_running() for java in gone), WHOLE_WITHIN_S)
         return self._whole
 
     def _restarted_in_turn(self) -> None:

@@ -6,7 +6,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -373,4 +373,5 @@ def _keep(data: Path, folder: Path) -> None:
     ):
         node, partition = path.parents[2].name, path.parent.name
         (folder / node / partition).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, folder / node / partition)
+        with suppress(FileNotFoundError):  # cleaned away since
+            shutil.copy(path, folder / node / partition)

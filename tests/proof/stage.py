@@ -113,7 +113,11 @@ class Cluster:
                 len(one["isr_nodes"]) == len(one["replica_nodes"]) and one["leader_id"] > 0 for one in partitions
             )
 
-        return all(map(self._serves, range(self.nodes))) and bool(self._told(whole))
+        return self.serves() and bool(self._told(whole))
+
+    def serves(self) -> bool:
+        """Whether each node does, whatever the network before it does."""
+        return all(map(self._serves, range(self.nodes)))
 
     def _serves(self, node: int) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self._first + node), ASKED_WITHIN_MS / 1000):

@@ -236,18 +236,19 @@ def test_what_a_killed_broker_alone_had_of_a_commit_decides_nothing_when_it_is_b
             log = list(tmp_path.glob(f"kafka/node-{decides}/log/__transaction_state-*/*.log"))
             java = cluster.java_of(decides)
             others = [cluster.java_of(number) for number in (1, 2, 3) if number != decides]
-            for other in others:
-                other.suspend()
-            time.sleep(0.8)  # a fetch that waits at the leader is answered after 500 ms, and told nothing then
-            size = sum(path.stat().st_size for path in log)
-            committing = threading.Thread(target=given_up, args=(producer,))
-            committing.start()
-            until(lambda: sum(path.stat().st_size for path in log) > size, 20)
-            java.kill()
-            for other in others:
-                other.resume()
-            discard(producer)
-            committing.join()
+            try:
+                for other in others:
+                    other.suspend()
+                time.sleep(0.8)  # a fetch that waits at the leader is answered after 500 ms, and told nothing then
+                size = sum(path.stat().st_size for path in log)
+                # Nobody may ever tell it how it ended.
+                threading.Thread(target=given_up, args=(producer,), daemon=True).start()
+                until(lambda: sum(path.stat().st_size for path in log) > size, 20)
+                java.kill()
+            finally:
+                for other in others:
+                    other.resume()
+                discard(producer)
 
             def is_whole() -> bool:
                 with contextlib.suppress(KafkaError, ValueError, psutil.Error):  # ValueError: no Java, or two
