@@ -4,6 +4,7 @@ Every value is set on the broker explicitly, so that no default of a cluster can
 cluster that differs is refused rather than mended: what a changed partition count or retention has done to records cannot be undone.
 """
 
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from hub.settings import KafkaSettings
 from hub.shipped import shipped
 
 ANSWER_WITHIN_S = 10.0
+HEARD_AGAIN_S = 0.1
 _DAY_MS = 24 * 3600 * 1000
 _FOR_EVER = "-1"
 
@@ -126,8 +128,12 @@ def create(
             except InvalidReplicationFactorError:
                 raise Misconfigured(str(_too_few_brokers(kafka))) from None
             admin.wait_for_topics(list(topics), timeout_ms=within_s * 1000)
-        if findings := _findings(admin, topics, kafka):
-            raise Misconfigured("; ".join(findings))
+        deadline = time.monotonic() + (within_s if missing else 0)
+        while findings := _findings(admin, topics, kafka):
+            # Of a cluster each broker hears by itself of what was made, and any of them may be asked.
+            if time.monotonic() >= deadline:
+                raise Misconfigured("; ".join(findings))
+            time.sleep(HEARD_AGAIN_S)
     return list(missing)
 
 

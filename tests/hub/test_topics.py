@@ -133,6 +133,16 @@ def test_what_is_missing_is_made_once_and_then_as_wanted(broker: Broker, own: di
 
 
 @pytest.mark.kafka
+def test_a_broker_that_has_not_heard_of_a_new_topic_yet_is_asked_again(
+    broker: Broker, own: dict[str, Topic], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter([["topic new: wanted, but not there"] * 2, ["topic new: wanted, but not there"], []])
+    monkeypatch.setattr("hub.topics._findings", lambda *_: next(told))
+    assert create(KafkaSettings(bootstrap=broker.bootstrap), own) == list(own)
+    assert next(told, None) is None
+
+
+@pytest.mark.kafka
 def test_a_topic_that_is_not_there_is_a_finding(broker: Broker, own: dict[str, Topic]) -> None:
     kafka = KafkaSettings(bootstrap=broker.bootstrap, partitions=1)
     *made, absent = own
