@@ -397,10 +397,9 @@ def _check(children: Sequence[Child]) -> list[Text]:
 
 
 def _ended(child: Child, code: int) -> Text:
-    by = -code if code < 0 else code - 128 if code in ASKED_TWICE else 0
-    if by:
+    if code < 0 or code in ASKED_TWICE:
         # What it said last was before, and about something else.
-        name = signal.Signals(by).name
+        name = signal.Signals(-code if code < 0 else code - 128).name
         return Text(f"{child.name} was killed by {name}", f"{child.name} 被 {name} 信号终止")
     with child.log.open("rb") as file:
         file.seek(max(child.log_begins, child.log.stat().st_size - LAST_WORDS_BYTES))

@@ -69,6 +69,15 @@ def test_a_part_that_was_killed_is_not_explained_by_what_it_said_before(
         up._check([air])
 
 
+def test_a_part_that_was_asked_to_end_twice_is_not_explained_by_what_it_said_before(
+    running: contextlib.ExitStack, tmp_path: Path
+) -> None:
+    air = begun(running, tmp_path, "air", SAYS_AND_ENDS.replace("3", "143"))
+    assert air.process.wait(10) == 128 + signal.SIGTERM
+    with pytest.raises(Unavailable, match=r"^air was killed by SIGTERM$"):
+        up._check([air])
+
+
 def test_a_part_that_ended_by_itself_is_explained_by_its_last_words(
     running: contextlib.ExitStack, tmp_path: Path
 ) -> None:
