@@ -6,7 +6,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from kafka.errors import KafkaError
 from tests.brokers import Broker, until
 from tests.faults.checker import Balance, Message, Stored, Topics
 from tests.planted import PLANTED, SENT_ELSEWHERE, planted_in
+from tests.ports import reserved_port
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S, JOINED_WITHIN_S, COMMANDED_WITHIN_S = 30.0, 45.0, 180.0
@@ -138,7 +138,7 @@ class Connector(Served):
 
     def __init__(self, data: Path, bootstrap: str, feed: str = "air") -> None:
         self.feed = feed
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"127.0.0.1:{reserved_port()}"
         environment = {
             "GRIDHUB__KAFKA__BOOTSTRAP": bootstrap,
             f"GRIDHUB__{feed.upper()}__LISTEN": self.address,
@@ -441,11 +441,6 @@ def gridhub(environment: Mapping[str, str], *words: str) -> subprocess.Completed
         timeout=COMMANDED_WITHIN_S,
         check=False,
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def now_ms() -> int:

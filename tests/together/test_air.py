@@ -26,6 +26,7 @@ from hub.topics import Topic
 from hub.wire import Wire
 from tests.brokers import Broker, register, until
 from tests.faults.checker import BEIJING
+from tests.ports import reserved_port
 from tests.proof.stage import CLOCK
 
 pytestmark = pytest.mark.kafka
@@ -375,9 +376,7 @@ def test_a_start_without_kafka_serves_by_the_copy_of_the_registry_and_the_next_p
 ) -> None:
     assert topics
     Connector(tmp_path, broker.bootstrap).stop()  # has left a copy of the registry
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
-    connector = Connector(tmp_path, nowhere)
+    connector = Connector(tmp_path, f"127.0.0.1:{reserved_port()}")
     began = time.time_ns() // 1_000_000
     try:
         assert connector.get("/ready")[0] == 200

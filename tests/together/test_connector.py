@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.brokers import Broker, until
+from tests.ports import reserved_port
 
 PROGRAM = """
 import asyncio, sys
@@ -89,12 +89,6 @@ def events(said: str) -> dict[str, dict[str, Any]]:
     return {line["event"]: line for line in lines}
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.mark.kafka
 @pytest.mark.usefixtures("topics")
 @pytest.mark.parametrize("words", [[], ["--stuck"]])
@@ -122,8 +116,8 @@ def test_a_defect_ends_the_process_in_order_and_by_name(broker: Broker, tmp_path
 
 
 def test_without_kafka_it_waits_says_so_and_can_be_stopped(tmp_path: Path) -> None:
-    port = unused_port()
-    with connector(tmp_path, f"127.0.0.1:{unused_port()}", port=port) as process:
+    port = reserved_port()
+    with connector(tmp_path, f"127.0.0.1:{reserved_port()}", port=port) as process:
         status, body = ready(port)
         assert (status, body["ready"]) == (503, False)
         assert "Kafka" in body["reasons"][0]
@@ -135,7 +129,7 @@ def test_without_kafka_it_waits_says_so_and_can_be_stopped(tmp_path: Path) -> No
 
 def test_it_ends_with_its_parent_when_told_to(tmp_path: Path) -> None:
     """A shell starts it and goes; the pipe of its stderr closes when the orphan has ended too."""
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path), f"127.0.0.1:{unused_port()}", "0"]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), f"127.0.0.1:{reserved_port()}", "0"]
     launcher = (
         "import os, subprocess, sys, time\n"
         "subprocess.Popen(sys.argv[1:], env={**os.environ, 'GRIDHUB_END_WITH_PARENT': str(os.getpid())})\n"

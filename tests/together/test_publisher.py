@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import queue
-import socket
 import threading
 import time
 import uuid
@@ -21,6 +20,7 @@ from hub.outbox import Fate, Outbox
 from hub.wire import Wire
 from tests.brokers import Broker, until
 from tests.doubles import CuttableProxy, RememberingTelemetry
+from tests.ports import reserved_port
 
 pytestmark = pytest.mark.kafka
 
@@ -118,12 +118,6 @@ def assert_order(found: list[tuple[int, str, int]]) -> None:
         assert len({partition for partition, key, _ in found if key == town}) <= 1
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def test_acknowledged_means_it_is_on_the_topic_in_order_and_once(broker: Broker, topic: str) -> None:
     publisher = Publisher(broker.bootstrap, [topic], client_id="test")
     sender = Sender(publisher, topic)
@@ -141,7 +135,7 @@ def test_acknowledged_means_it_is_on_the_topic_in_order_and_once(broker: Broker,
 def test_nobody_listens_is_unavailable_within_its_time() -> None:
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        Publisher(f"127.0.0.1:{unused_port()}", ["readings"], client_id="test", wait_s=1)
+        Publisher(f"127.0.0.1:{reserved_port()}", ["readings"], client_id="test", wait_s=1)
     assert time.monotonic() - began < 5
     gc.collect()
 

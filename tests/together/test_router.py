@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -51,6 +50,7 @@ from tests.doubles import CuttableProxy
 from tests.hub.core.one_town import TOWN as PLACED
 from tests.hub.core.one_town import camera, patrol
 from tests.hub.core.small_map import BUILDING, EAST, HEAD, LI, SMOKE, WANG, registry
+from tests.ports import reserved_port
 
 pytestmark = pytest.mark.kafka
 
@@ -515,14 +515,8 @@ def test_time_passes_for_a_quiet_town_while_others_never_rest(empty: str, start:
 # ---- Kafka that is away, and what /ready says
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def test_it_waits_for_kafka_and_ends_in_time_without_it(make: Start) -> None:
-    router = make(bootstrap=f"127.0.0.1:{unused_port()}")
+    router = make(bootstrap=f"127.0.0.1:{reserved_port()}")
     router.start()
     assert "not in the group yet" in until(router.ready, 20)
     until(lambda: any(one.startswith("Kafka: ") for one in router.ready() or []), 30)
