@@ -47,6 +47,8 @@ PEOPLE = personal_checker.names(ROOT / "deploy/town") | {ACCUSED}
 SENT_WITHIN_S, READ_WITHIN_S = 150.0, 60.0
 STUCK, ENDED, DEFECT = "stuck", "ended", "defect"
 """Beside what the checkers find: the run did not come to an end by itself; a process did not end in order when it was asked to, or has told of a defect."""
+NOT_READY = "not ready at all"
+"""Where a run is that has not got as far as its first message."""
 SILENT = "client silent"
 """Told by a router that ends because Kafka's client brings it nothing any more. No promise is broken by that: it is counted, and what all have said is kept."""
 NEVER_TOLD = frozenset({"defect", "town quarantined", "entries of no town passed over", REFUSED})
@@ -76,6 +78,11 @@ class Result:
     def counts(self) -> bool:
         """Whether a fault met an answer that was waited for, or an open transaction."""
         return any(answers or transactions for _, answers, transactions, _ in self.faults)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether all were ready, so that there was something to break."""
+        return all(where != NOT_READY for _, where, _ in self.findings)
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> "Result":
@@ -118,7 +125,7 @@ def proved(seed: int, kept: Path | None = None) -> Result:
             seen.found.append(
                 (
                     STUCK,
-                    _where(stage) if stage else "not ready at all",
+                    _where(stage) if stage else NOT_READY,
                     f"{way}: {type(error).__name__}: {str(error)[-3000:]}",
                 )
             )

@@ -95,7 +95,8 @@ def read(path: Path) -> tuple[Header, list[Result]] | None:
 def table(header: Header, results: Sequence[Result], planted: Sequence[Mapping[str, Any]] = ()) -> str:
     """Markdown. `planted`: name, what it says, seed and finding of each planted bug (no seed: it was not found)."""
     counting = [result for result in results if result.counts]
-    wrong = Counter(finding[0] for result in results for finding in result.findings)
+    wrong = Counter(finding[0] for result in results if result.has_begun for finding in result.findings)
+    unbegun = [result.seed for result in results if not result.has_begun]
     many = {
         "messages": sum(result.messages for result in results),
         "records": sum(result.records for result in results),
@@ -109,6 +110,9 @@ def table(header: Header, results: Sequence[Result], planted: Sequence[Mapping[s
         f" Violations: {', '.join(f'{count} {name}' for name, count in wrong.most_common()) or 'none'}."
         f" Routers that ended because Kafka's client brought nothing: {sum(result.silent for result in results)}."
     )
+    if unbegun:
+        seeds = ", ".join(map(str, unbegun))
+        said += f" Runs that did not begin, since not all of the hub was ready before anything befell it: {len(unbegun)} (seeds: {seeds})."
     lines = [
         said,
         "",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.proof import record
-from tests.proof.judge import Result
+from tests.proof.judge import NOT_READY, STUCK, Result
 from tests.proof.record import BEGIN, END, Header, Record
 
 HEADER = Header("0123456789ab", "2 cores", "2026-11-25")
@@ -25,6 +25,7 @@ MET = Result(
 )
 IDLE = replace(MET, seed=8, faults=(("router killed", 0, 0, 900),))
 WRONG = replace(MET, seed=9, findings=(("lost", "a | b", "answered once, 0 records"),))
+UNBEGUN = replace(MET, seed=10, faults=(), findings=((STUCK, NOT_READY, "air: 127.0.0.1:1 cannot be used"),))
 
 
 def test_it_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
@@ -99,6 +100,16 @@ def test_the_table_tells_what_happened_and_what_it_met() -> None:
     assert "| connections reset | 2 | 2 | 0 | 0 |" in told
     assert "| router killed | 3 | 0 | 2 | 1 |" in told
     assert "Violations: none." in record.table(HEADER, [MET])
+
+
+def test_a_run_that_did_not_begin_has_broken_no_promise_and_is_told_of() -> None:
+    told = record.table(HEADER, [MET, UNBEGUN])
+    assert "1 runs that count, of 2." in told
+    assert "Violations: none." in told
+    assert (
+        "Runs that did not begin, since not all of the hub was ready before anything befell it: 1 (seeds: 10)." in told
+    )
+    assert "did not begin" not in record.table(HEADER, [MET, WRONG])
 
 
 def test_the_table_tells_which_planted_bug_was_found_under_which_seed() -> None:
