@@ -134,8 +134,14 @@ def _found(bug: Bug, brokers: Brokers) -> dict[str, Any]:
         bug.plant(copy)
         for seed in range(1, FOUND_WITHIN + 1):
             if findings := carried_out(seed, copy, brokers).findings:
-                return {"seed": seed, "finding": ": ".join(findings[0])[:400]}
+                return {"seed": seed, "finding": _brief(": ".join(findings[0]))}
     return {"seed": 0, "finding": ""}
+
+
+def _brief(finding: str) -> str:
+    """The first line and the last one. Of a process that has ended it is the last that says why; what is between, a traceback, is of this machine."""
+    first, *more = finding.splitlines()
+    return f"{first[:200]} ... {more[-1][-200:]}" if more else first[:400]
 
 
 def _recovery(_options: argparse.Namespace) -> int:
